@@ -1,0 +1,135 @@
+"""Instances that can be reached by name from anywhere: loggers, message hubs, visualizers."""
+
+from __future__ import annotations
+
+from _thread import RLock  # `threading` costs as much to import as the rest of this package
+from typing import Any, ClassVar, TypeVar
+
+from drivetrain.registry._errors import InstanceError
+
+T = TypeVar("T", bound="ManagerMixin")
+
+# One lock for all classes: a constructor may ask for instances of other classes, and a lock
+# for each class would let two threads wait for each other.
+_instances_lock = RLock()
+
+
+class ManagerMeta(type):
+    """Give each class its own instances, and check that they can be named.
+
+    Raises:
+        InstanceError: If ``__init__`` of the class takes no argument ``name``.
+    """
+
+    _instance_dict: dict[str, Any]
+
+    def __init__(cls, *args: Any) -> None:
+        super().__init__(*args)
+        cls._instance_dict = {}
+        if not _takes_name(cls.__init__):
+            raise InstanceError(
+                f"{cls.__module__}.{cls.__qualname__}.__init__ takes no argument 'name'.\n"
+                "  Instances of a ManagerMixin class are found by name: add `name` to its "
+                "arguments, and pass it to super().__init__(name)."
+            )
+
+
+class ManagerMixin(metaclass=ManagerMeta):
+    """Base of classes whose instances are created once a name, and found by it.
+
+    Args:
+        name: Name of the instance, not empty.
+
+    Raises:
+        InstanceError: If ``name`` is no string, or empty.
+
+    Example:
+        >>> class Clock(ManagerMixin):
+        ...     def __init__(self, name: str, hour: int = 0) -> None:
+        ...         super().__init__(name)
+        ...         self.hour = hour
+        >>> Clock.get_instance("kitchen", hour=7) is Clock.get_instance("kitchen")
+        True
+        >>> Clock.get_current_instance().instance_name
+        'kitchen'
+    """
+
+    _instance_dict: ClassVar[dict[str, Any]]
+
+    def __init__(self, name: str = "", **kwargs: Any) -> None:
+        if not isinstance(name, str) or not name:
+            raise InstanceError(
+                f"{type(self).__name__}: the name of an instance must be a string that is not "
+                f"empty, got {name!r}."
+            )
+        self._instance_name = name
+
+    @classmethod
+    def get_instance(cls: type[T], name: str, **kwargs: Any) -> T:
+        """Return the instance of that name, and create it with ``kwargs`` if there is none.
+
+        Raises:
+            InstanceError: If the instance exists and ``kwargs`` are given (they would be lost).
+        """
+        if not isinstance(name, str):
+            raise InstanceError(
+                f"{cls.__name__}.get_instance: the name must be a string, got {name!r}."
+            )
+        with _instances_lock:
+            instances = cls._instance_dict
+            if name not in instances:
+                instances[name] = cls(name=name, **kwargs)
+            elif kwargs:
+                raise InstanceError(
+                    f"{cls.__name__} instance {name!r} exists already and takes no new arguments "
+                    f"({', '.join(kwargs)}).\n"
+                    "  Ask for it by its name alone, or create one under another name."
+                )
+            return instances[name]
+
+    @classmethod
+    def get_current_instance(cls: type[T]) -> T:
+        """Return the instance that was created last.
+
+        Raises:
+            InstanceError: If there is none yet.
+        """
+        with _instances_lock:
+            for instance in reversed(cls._instance_dict.values()):
+                return instance
+        raise InstanceError(
+            f"No instance of {cls.__name__} exists yet.\n"
+            f"  Create one first: {cls.__name__}.get_instance('some name')."
+        )
+
+    @classmethod
+    def check_instance_created(cls, name: str) -> bool:
+        """Tell whether an instance of that name exists."""
+        return name in cls._instance_dict
+
+    @property
+    def instance_name(self) -> str:
+        """Name under which the instance was created."""
+        return self._instance_name
+
+
+def _takes_name(init: Any) -> bool:
+    code = getattr(init, "__code__", None)
+    if code is not None:
+        return "name" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    import inspect  # only for the rare __init__ that is no plain function; slow to import
+
+    try:
+        return "name" in inspect.signature(init).parameters
+    except ValueError:  # written in C and without a signature: nothing to check
+        return True
+
+
+def reset_instances() -> None:
+    """Forget every named instance of every class."""
+    with _instances_lock:
+        pending: list[Any] = [ManagerMixin]
+        while pending:
+            cls = pending.pop()
+            cls._instance_dict.clear()
+            pending += type.__subclasses__(cls)

@@ -1,0 +1,94 @@
+"""The scope in which unprefixed names are looked up first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from drivetrain.registry._manager import ManagerMixin
+
+ROOT_SCOPE = "drivetrain"
+# Existing configs and downstream projects say `mmengine` for the root scope.
+_ALIASES = {"mmengine": ROOT_SCOPE}
+
+
+def canonical_scope(scope: str) -> str:
+    """Return the scope that ``scope`` stands for."""
+    return _ALIASES.get(scope, scope)
+
+
+class DefaultScope(ManagerMixin):
+    """The scope of the task at hand; registries switch to it before they look up a name.
+
+    Args:
+        name: Name of the instance.
+        scope_name: The scope, for example ``"mmdet"``.
+
+    Example:
+        >>> DefaultScope.get_instance("task", scope_name="mmdet").scope_name
+        'mmdet'
+    """
+
+    def __init__(self, name: str, scope_name: str) -> None:
+        super().__init__(name)
+        if not isinstance(scope_name, str):
+            raise TypeError(f"DefaultScope: scope_name must be a string, got {scope_name!r}")
+        self._scope_name = scope_name
+
+    @property
+    def scope_name(self) -> str:
+        """The scope."""
+        return self._scope_name
+
+    @classmethod
+    def get_current_instance(cls) -> Any:
+        """Return the scope in force, or ``None`` when none was ever set.
+
+        That is the innermost ``overwrite_default_scope`` of this thread, else the
+        instance that was created last.
+        """
+        overwritten = overwritten_scope.get()
+        if overwritten is not None:
+            return overwritten
+        for instance in reversed(cls._instance_dict.values()):
+            return instance
+        return None
+
+    @classmethod
+    @contextmanager
+    def overwrite_default_scope(cls, scope_name: str | None) -> Iterator[None]:
+        """Put another scope in force inside a ``with`` block, in this thread only.
+
+        Args:
+            scope_name: The scope; ``None`` changes nothing.
+        """
+        if scope_name is None:
+            yield
+            return
+        token = overwritten_scope.set(cls(f"overwrite-{scope_name}", scope_name))
+        try:
+            yield
+        finally:
+            overwritten_scope.reset(token)
+
+
+overwritten_scope: ContextVar[DefaultScope | None] = ContextVar(
+    "drivetrain.registry.default_scope", default=None
+)
+
+
+def init_default_scope(scope: str) -> None:
+    """Make ``scope`` the default scope from now on.
+
+    Args:
+        scope: For example ``"mmdet"``. Calling again with another scope changes it.
+    """
+    current = DefaultScope.get_current_instance()
+    if current is None or current.scope_name != scope:
+        name, count = scope, 1
+        while DefaultScope.check_instance_created(name):
+            count += 1
+            name = f"{scope}-{count}"
+        DefaultScope.get_instance(name, scope_name=scope)
