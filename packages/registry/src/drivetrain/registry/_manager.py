@@ -14,6 +14,18 @@ T = TypeVar("T", bound="ManagerMixin")
 _instances_lock = RLock()
 
 
+def _takes_name(init: Any) -> bool:
+    code = getattr(init, "__code__", None)
+    if code is not None:
+        return "name" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    import inspect  # only for the rare __init__ that is no plain function; slow to import
+
+    try:
+        return "name" in inspect.signature(init).parameters
+    except ValueError:  # written in C and without a signature: nothing to check
+        return True
+
+
 class ManagerMeta(type):
     """Give each class its own instances, and check that they can be named.
 
@@ -111,18 +123,6 @@ class ManagerMixin(metaclass=ManagerMeta):
     def instance_name(self) -> str:
         """Name under which the instance was created."""
         return self._instance_name
-
-
-def _takes_name(init: Any) -> bool:
-    code = getattr(init, "__code__", None)
-    if code is not None:
-        return "name" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    import inspect  # only for the rare __init__ that is no plain function; slow to import
-
-    try:
-        return "name" in inspect.signature(init).parameters
-    except ValueError:  # written in C and without a signature: nothing to check
-        return True
 
 
 def reset_instances() -> None:
