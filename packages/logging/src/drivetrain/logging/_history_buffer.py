@@ -1,0 +1,355 @@
+"""The history of one logged scalar, and statistics over its windows."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from drivetrain.logging._errors import (
+    ScalarError,
+    ScalarValueError,
+    StateError,
+    UnknownStatisticError,
+)
+from drivetrain.logging._scalar import as_scalar
+from drivetrain.logging._totals import BLOCK, Totals, newest
+from drivetrain.logging._waiting import Waiting, settle
+
+if TYPE_CHECKING:
+    import numpy as np
+
+StatisticT = TypeVar("StatisticT", bound=Callable[..., Any])
+
+RECENT = 8 * BLOCK  # entries that stay out of the totals, and in a state: 8,192 to 9,215
+
+
+class HistoryBuffer:
+    """Values of one scalar in the order in which they were logged, each with a count.
+
+    Appending takes the same time however long the history is. A tensor is kept, detached, and
+    becomes a number when somebody reads; until then nothing waits for its device. A tensor that is
+    overwritten in place after it was logged changes the log: log a clone of it.
+
+    The newest ``max_length`` entries are kept. Statistics over the whole history (no window, or one
+    as long as everything ever logged) go on counting the entries that were dropped.
+
+    Args:
+        log_history: Values to begin with.
+        count_history: Their counts; a mean is the sum of the values over the sum of the counts.
+        max_length: How many entries a window can reach back.
+
+    Raises:
+        ScalarValueError: If the two histories differ in length, or ``max_length`` is below 1.
+
+    Example:
+        >>> losses = HistoryBuffer([3, 2, 2], [1, 1, 1])
+        >>> losses.update(1)
+        >>> print(losses.mean(2), losses.max(), losses.statistics("current"))
+        1.5 3.0 1.0
+    """
+
+    def __init__(
+        self,
+        log_history: Sequence[Any] = (),
+        count_history: Sequence[Any] = (),
+        max_length: int = 1_000_000,
+    ) -> None:
+        if max_length < 1:
+            raise ScalarValueError(
+                f"HistoryBuffer: max_length must be at least 1, got {max_length}"
+            )
+        self._max_length = max_length
+        self._restart(Totals(), log_history, count_history)
+
+    def _restart(self, before: Totals, values: Sequence[Any], counts: Sequence[Any]) -> None:
+        """Hold these entries, after the ones that ``before`` sums up."""
+        if len(values) != len(counts):
+            raise ScalarValueError(
+                "HistoryBuffer: each value needs a count, "
+                f"got {len(values)} values and {len(counts)} counts"
+            )
+        self._values = array("d")
+        self._counts = array("d")
+        self._waiting = Waiting(self._values)
+        self._waiting_counts = Waiting(self._counts)
+        self._siblings: Mapping[str, HistoryBuffer] = {}  # settled along, in the same transfer
+        self._before = before  # sums up the oldest entries, stored or not, but not the recent ones
+        self._dropped = before.length  # entries that are not stored any more
+        self._trim_to = max(self._max_length, RECENT + BLOCK)
+        # Moving everything costs too much for each entry; once every quarter it is nothing.
+        self._trim_at = self._trim_to + self._trim_to // 4
+        for value, count in zip(_plain(values), _plain(counts), strict=True):
+            self.update(value, count)
+
+    def update(self, log_val: Any, count: Any = 1) -> None:
+        """Append a value, and how much it counts for in a mean.
+
+        Args:
+            log_val: A number, a numpy scalar, or a tensor of one element.
+            count: Its weight, of the same types.
+
+        Raises:
+            ScalarTypeError: If one of them is no number.
+            ScalarValueError: If one of them holds several numbers.
+        """
+        kind, count_kind = type(log_val), type(count)
+        if (kind is float or kind is int) and (count_kind is int or count_kind is float):
+            self._values.append(log_val)
+            self._counts.append(count)
+        else:
+            self._append_other(log_val, count)
+        if len(self._values) > self._trim_at:
+            self._trim()
+
+    def _append_other(self, value: Any, count: Any) -> None:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(value, torch.Tensor) and not value.ndim:
+            # Each loss of each step comes by here: what as_scalar does, without the call.
+            scalar = value.detach() if value.requires_grad else value
+        else:
+            scalar = as_scalar(value)
+        weight = count if type(count) is int else as_scalar(count)
+        if type(scalar) is float:
+            self._values.append(scalar)
+        elif self._waiting.add(scalar):
+            self._settle()
+        if type(weight) is int or type(weight) is float:
+            self._counts.append(weight)
+        elif self._waiting_counts.add(weight):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
+        if self._waiting or self._waiting_counts:
+            buffers = {id(self): self, **{id(other): other for other in self._siblings.values()}}
+            settle(
+                waiting
+                for buffer in buffers.values()
+                for waiting in (buffer._waiting, buffer._waiting_counts)
+                if waiting
+            )
+
+    def _sum_up(self) -> None:
+        """Let the totals follow, so that only the recent entries stay outside of them."""
+        logged = self._dropped + len(self._values)
+        blocks = (logged - RECENT - self._before.length) // BLOCK
+        if blocks > 0:
+            start = self._before.length - self._dropped
+            self._before.add(self._values, self._counts, start, start + blocks * BLOCK)
+
+    def _trim(self) -> None:
+        self._settle()
+        self._sum_up()
+        excess = len(self._values) - self._trim_to
+        del self._values[:excess]
+        del self._counts[:excess]
+        self._dropped += excess
+
+    def _everything(self) -> Totals:
+        """Return the totals over all that was ever logged."""
+        self._sum_up()
+        totals = self._before.copy()
+        start = totals.length - self._dropped
+        totals.add(self._values, self._counts, start, len(self._values))
+        return totals
+
+    def _reach(self, window_size: int | None) -> int | None:
+        """Return how many stored entries a window covers; None: all that was ever logged."""
+        if window_size is not None and window_size < 1:
+            raise ScalarValueError(
+                f"HistoryBuffer: window_size must be at least 1, got {window_size}"
+            )
+        if not self._values:
+            raise ScalarValueError("HistoryBuffer: nothing was logged yet, so it has no statistics")
+        self._settle()
+        if window_size is None or window_size >= self._dropped + len(self._values):
+            return None
+        return min(window_size, self._max_length)
+
+    def mean(self, window_size: int | None = None) -> np.float64:
+        """Return the sum of the last values over the sum of their counts.
+
+        Args:
+            window_size: How many entries to look at; all by default.
+
+        Raises:
+            ScalarValueError: If nothing was logged, or the window is below 1.
+        """
+        reach = self._reach(window_size)
+        if reach is None:
+            import numpy as np  # heavy: only readers pay for it
+
+            totals = self._everything()
+            return np.float64(totals.weighted_sum) / np.float64(totals.count)
+        return newest(self._values, reach).sum() / newest(self._counts, reach).sum()
+
+    def max(self, window_size: int | None = None) -> np.float64:
+        """Return the largest of the last ``window_size`` values, of all by default."""
+        reach = self._reach(window_size)
+        if reach is None:
+            import numpy as np  # heavy: only readers pay for it
+
+            return np.float64(self._everything().maximum)
+        return newest(self._values, reach).max()
+
+    def min(self, window_size: int | None = None) -> np.float64:
+        """Return the smallest of the last ``window_size`` values, of all by default."""
+        reach = self._reach(window_size)
+        if reach is None:
+            import numpy as np  # heavy: only readers pay for it
+
+            return np.float64(self._everything().minimum)
+        return newest(self._values, reach).min()
+
+    def current(self) -> np.float64:
+        """Return the value that was logged last."""
+        self._reach(None)
+        return newest(self._values, 1)[0]
+
+    @property
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """The newest ``max_length`` values, and their counts; copies, in float64."""
+        return self._log_history, self._count_history
+
+    # The two names below are documented: registered statistics read them.
+    @property
+    def _log_history(self) -> np.ndarray:
+        self._settle()
+        return newest(self._values, self._max_length)
+
+    @property
+    def _count_history(self) -> np.ndarray:
+        self._settle()
+        return newest(self._counts, self._max_length)
+
+    def __len__(self) -> int:
+        return min(len(self._values), self._max_length)
+
+    def __repr__(self) -> str:
+        shown = f"{len(self)} entries"
+        if self._values and not self._waiting:
+            shown += f", last {self._values[-1]:.6g}"
+        return f"{type(self).__name__}({shown})"
+
+    _statistics_methods: ClassVar[dict[str, Callable[..., Any]]] = {
+        "mean": mean,
+        "max": max,
+        "min": min,
+        "current": current,
+    }
+
+    @classmethod
+    def register_statistics(cls, method: StatisticT) -> StatisticT:
+        """Let ``statistics`` find a function, by its name; a decorator.
+
+        Args:
+            method: Takes the buffer first, then what is given to ``statistics``.
+
+        Raises:
+            ScalarError: If another function has that name already.
+
+        Example:
+            >>> @HistoryBuffer.register_statistics
+            ... def spread(buffer: HistoryBuffer, window_size: int) -> float:
+            ...     return float(buffer.max(window_size) - buffer.min(window_size))
+            >>> HistoryBuffer([4, 1, 2], [1, 1, 1]).statistics("spread", 2)
+            1.0
+        """
+        known = cls._statistics_methods.get(method.__name__)
+        if known is not None and _origin(known) != _origin(method):
+            raise ScalarError(
+                f"HistoryBuffer: the statistic {method.__name__!r} is registered already, "
+                f"by {'.'.join(_origin(known))}. Give yours another name."
+            )
+        cls._statistics_methods[method.__name__] = method
+        return method
+
+    def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a statistic by its name.
+
+        Raises:
+            UnknownStatisticError: If no statistic is registered under that name.
+        """
+        method = self._statistics_methods.get(method_name)
+        if method is None:
+            known = sorted(self._statistics_methods)
+            nearest = difflib.get_close_matches(method_name, known, n=1)
+            raise UnknownStatisticError(
+                f"HistoryBuffer: no statistic {method_name!r}.\n"
+                + (f"  Did you mean:  {nearest[0]!r}\n" if nearest else "")
+                + f"  Registered:    {', '.join(known)}\n"
+                "  Your own?      Decorate it with @HistoryBuffer.register_statistics."
+            )
+        return method(self, *args, **kwargs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, of one size however long the run is.
+
+        Up to 9,215 of the newest entries come one by one, so windows up to 8,192 go on exactly;
+        older ones come as their sums and extremes, so statistics over everything do, too.
+
+        Returns:
+            Plain numbers, and tensors where torch is loaded (lists otherwise).
+        """
+        self._settle()
+        self._sum_up()
+        start = self._before.length - self._dropped
+        counts = self._counts[start:]
+        all_one = counts.count(1.0) == len(counts)
+        return {
+            "values": _portable(self._values[start:]),
+            "counts": None if all_one else _portable(counts),
+            "before": asdict(self._before),
+            "max_length": self._max_length,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where the buffer stood that gave ``state``.
+
+        Raises:
+            StateError: If ``state`` is none of a history buffer.
+        """
+        try:
+            self._max_length = int(state["max_length"])
+            values, counts = state["values"], state["counts"]
+            before = Totals(**state["before"])
+        except (KeyError, TypeError) as err:
+            raise StateError(
+                f"this is no state of a HistoryBuffer: {type(state).__name__} "
+                f"with {sorted(state) if isinstance(state, Mapping) else 'no keys'}"
+            ) from err
+        self._restart(before, values, [1.0] * len(values) if counts is None else counts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return {
+            "max_length": self._max_length,
+            "values": self._values,
+            "counts": self._counts,
+            "before": self._before,
+            "dropped": self._dropped,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._max_length = state["max_length"]
+        self._restart(state["before"], state["values"], state["counts"])
+        self._dropped = state["dropped"]
+
+
+def _plain(sequence: Sequence[Any]) -> Sequence[Any]:
+    """Bring an array or a tensor to Python numbers in one go."""
+    return sequence.tolist() if hasattr(sequence, "tolist") else sequence
+
+
+def _portable(series: array[float]) -> Any:
+    """Return a float64 tensor where torch is loaded, as the writer of a checkpoint has it."""
+    torch = sys.modules.get("torch")
+    return series.tolist() if torch is None else torch.tensor(series, dtype=torch.float64)
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__module__, function.__qualname__

@@ -1,0 +1,166 @@
+"""The logger of a run, found from anywhere, undisturbed by other libraries' logging."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from logging import Logger, LogRecord
+from typing import Any, Literal
+
+from drivetrain.logging._console import ConsoleHandler, LineFormatter
+from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
+from drivetrain.logging._process import local_rank, rank, world_size
+from drivetrain.registry import ManagerMixin
+
+
+class MMLogger(Logger, ManagerMixin):
+    """A logger that is reached by instance name, and that only its own settings govern.
+
+    It hangs in no hierarchy: ``logging.getLogger`` does not find it, ``logging.basicConfig`` does
+    not change it, and without a handler it stays silent. Lines go to the console, in colour on a
+    terminal, and to ``log_file``. Of several processes the first one logs; the others print errors
+    only, and have files of their own if ``distributed``, or at level DEBUG.
+
+    Args:
+        name: Name of this instance, for ``get_instance``.
+        logger_name: Name shown in the lines.
+        log_file: Where lines go besides the console; its folder must exist. Where several processes
+            have files, the file of one is ``<stem>_<host>_device<local rank>_rank<rank><suffix>``.
+        log_level: Level of the logger and its handlers, as ``logging`` has them.
+        file_mode: ``"w"`` begins the file anew, ``"a"`` goes on.
+        distributed: Whether each process writes a file, not only the first.
+
+    Raises:
+        LogFileError: If the log file cannot be opened.
+
+    Example:
+        >>> logger = MMLogger.get_instance("demo", log_level="WARNING")
+        >>> logger.name, logger.instance_name
+        ('drivetrain', 'demo')
+        >>> logger is MMLogger.get_instance("demo"), logger is logging.getLogger("drivetrain")
+        (True, False)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        logger_name: str = "drivetrain",
+        log_file: str | os.PathLike[str] | None = None,
+        log_level: int | str = "INFO",
+        file_mode: str = "w",
+        distributed: bool = False,
+    ) -> None:
+        Logger.__init__(self, logger_name)
+        ManagerMixin.__init__(self, name)
+        level = log_level.upper() if isinstance(log_level, str) else log_level
+        self.setLevel(level)
+        self._log_file: str | None = None
+        is_first = rank() == 0
+        self.addHandler(ConsoleHandler(self.level if is_first else max(self.level, logging.ERROR)))
+        every_process = (distributed or self.level <= logging.DEBUG) and world_size() > 1
+        if log_file is not None and (is_first or every_process):
+            path = os.fspath(log_file)
+            self._add_file(_path_of_process(path) if every_process else path, file_mode)
+
+    def _add_file(self, path: str, mode: str) -> None:
+        try:
+            handler = logging.FileHandler(path, mode, encoding="utf-8")
+        except OSError as err:
+            raise LogFileError(
+                f"MMLogger {self.instance_name!r}: cannot open the log file {path!r}: "
+                f"{err.strerror or err}.\n"
+                "  Its folder must exist and be writable."
+            ) from err
+        handler.setLevel(self.level)
+        handler.setFormatter(LineFormatter())
+        self.addHandler(handler)
+        self._log_file = path
+
+    @property
+    def log_file(self) -> str | None:
+        """Path of the file that this process writes; None if it writes none."""
+        return self._log_file
+
+    @classmethod
+    def get_current_instance(cls) -> MMLogger:
+        """Return the logger that was made last; if there is none, make one named 'drivetrain'."""
+        if not cls._instance_dict:
+            cls.get_instance("drivetrain")
+        return super().get_current_instance()
+
+    def callHandlers(self, record: LogRecord) -> None:
+        """Pass a record to the handlers of this logger; without any, it goes nowhere."""
+        for handler in self.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+    def setLevel(self, level: int | str) -> None:
+        """Set the lowest level that is logged, by number or name."""
+        super().setLevel(level)
+        self._cache.clear()  # the base class clears those of the loggers in the hierarchy only
+
+    def close(self) -> None:
+        """Close the log file, and stop logging."""
+        for handler in list(self.handlers):
+            self.removeHandler(handler)
+            handler.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process gets a logger of that name for its console: the file belongs to this one.
+        return _get_logger, (self.instance_name, self.name, self.level)
+
+
+def _get_logger(instance_name: str, logger_name: str, level: int) -> MMLogger:
+    if MMLogger.check_instance_created(instance_name):
+        return MMLogger.get_instance(instance_name)
+    return MMLogger.get_instance(instance_name, logger_name=logger_name, log_level=level)
+
+
+def _path_of_process(log_file: str) -> str:
+    stem, suffix = os.path.splitext(log_file)
+    return f"{stem}_{socket.gethostname()}_device{local_rank()}_rank{rank()}{suffix}"
+
+
+def print_log(
+    msg: object,
+    logger: Logger | str | Literal["silent", "current"] | None = None,
+    level: int = logging.INFO,
+) -> None:
+    """Print a message, or log it.
+
+    Args:
+        msg: The message.
+        logger: None prints; ``"silent"`` does nothing; ``"current"`` takes the logger made last;
+            another string is the instance name of an ``MMLogger``; or a logger itself.
+        level: As ``logging`` has it; a printed message has none.
+
+    Raises:
+        UnknownLoggerError: If no logger of that name was made.
+        LoggerTypeError: If ``logger`` is none of these.
+
+    Example:
+        >>> print_log("no logger was made yet")
+        no logger was made yet
+    """
+    if logger is None:
+        print(msg)  # noqa: T201 (documented: without a logger a message is printed)
+    elif isinstance(logger, Logger):
+        logger.log(level, msg, stacklevel=2)
+    elif logger == "silent":
+        pass
+    elif logger == "current":
+        MMLogger.get_current_instance().log(level, msg, stacklevel=2)
+    elif isinstance(logger, str):
+        if not MMLogger.check_instance_created(logger):
+            raise UnknownLoggerError(
+                f"print_log: no MMLogger named {logger!r} was made.\n"
+                f"  Made so far: {', '.join(map(repr, MMLogger._instance_dict)) or 'none'}\n"
+                f"  Make it first: MMLogger.get_instance({logger!r})"
+            )
+        MMLogger.get_instance(logger).log(level, msg, stacklevel=2)
+    else:
+        raise LoggerTypeError(
+            "print_log: logger must be a logging.Logger, a name, 'silent', 'current' or None, "
+            f"got {type(logger).__name__}"
+        )

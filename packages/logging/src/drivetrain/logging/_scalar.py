@@ -1,0 +1,59 @@
+"""Turn what users log into one number, or into one tensor that will become a number later."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from drivetrain.logging._errors import ScalarTypeError, ScalarValueError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Scalar: TypeAlias = float | Tensor
+
+
+def is_tensor(value: object) -> bool:
+    """Say whether ``value`` is a torch tensor, without importing torch: no torch, no tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def as_scalar(value: Any) -> Scalar:
+    """Return a number, or a detached 0-d tensor that nobody has waited for.
+
+    Raises:
+        ScalarTypeError: If no number can be made of ``value``.
+        ScalarValueError: If ``value`` holds none, or several.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.requires_grad:  # keeping the graph would keep every activation of the step
+            value = value.detach()
+        return value if not value.ndim else _only_element(value)
+    if isinstance(value, numbers.Real):  # bool, Fraction, numpy scalars
+        return float(value)
+    if hasattr(value, "item") and hasattr(value, "size"):  # numpy arrays
+        if value.size != 1:
+            raise ScalarValueError(_one_number_text(tuple(value.shape)))
+        return float(value.item())
+    raise ScalarTypeError(
+        f"a logged value must be a number, a numpy scalar or a tensor of one element, "
+        f"got {type(value).__name__}.\n"
+        "  To keep other data, use MessageHub.update_info."
+    )
+
+
+def _only_element(tensor: Tensor) -> Tensor:
+    if math.prod(tensor.shape) != 1:
+        raise ScalarValueError(_one_number_text(tuple(tensor.shape)))
+    return tensor.reshape(())
+
+
+def _one_number_text(shape: tuple[int, ...]) -> str:
+    return (
+        f"a logged value must hold exactly one number, got shape {shape}.\n"
+        "  Reduce it first, for example with .mean()."
+    )
