@@ -1,0 +1,96 @@
+"""Data-parallel models that know how to take a training, validation and test step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from drivetrain.dist._anomalous import detect_anomalous_params
+from drivetrain.dist._protocols import OptimizerWrapper
+from drivetrain.registry import MODEL_WRAPPERS, Registry
+
+MODEL_WRAPPERS.register_module(module=DataParallel)
+MODEL_WRAPPERS.register_module(module=DistributedDataParallel)
+
+
+@MODEL_WRAPPERS.register_module()
+class MMDistributedDataParallel(DistributedDataParallel):
+    """``DistributedDataParallel`` with the steps that a loop calls.
+
+    The forward pass of ``train_step`` goes through the wrapper, so that gradients are exchanged;
+    validation and testing go to the model inside, where nothing is exchanged.
+
+    Args:
+        module: A model with ``data_preprocessor``, ``parse_losses``, ``val_step``, ``test_step``.
+        detect_anomalous_params: Log, at each step, the parameters that take no part in the loss.
+            Slow; for finding out why gradients are missing.
+        **kwargs: Those of ``torch.nn.parallel.DistributedDataParallel``, e.g. ``device_ids``,
+            ``broadcast_buffers``, ``find_unused_parameters``, ``static_graph``.
+    """
+
+    def __init__(
+        self, module: nn.Module, detect_anomalous_params: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(module=module, **kwargs)
+        self.detect_anomalous_params = detect_anomalous_params
+
+    def train_step(self, data: Any, optim_wrapper: OptimizerWrapper) -> dict[str, Tensor]:
+        """One step: preprocess, forward, losses, backward, update.
+
+        Args:
+            data: A batch as the loader gave it.
+            optim_wrapper: Updates the parameters.
+
+        Returns:
+            What to log, as detached tensors: nothing here waits for the device.
+        """
+        model: Any = self.module
+        with optim_wrapper.optim_context(self):
+            data = model.data_preprocessor(data, training=True)
+            losses = self._run_forward(data, mode="loss")
+        loss, log_vars = model.parse_losses(losses)
+        if self.detect_anomalous_params:
+            detect_anomalous_params(loss, model=self)
+        optim_wrapper.update_params(loss)
+        return log_vars
+
+    def val_step(self, data: Any) -> Any:
+        """Predictions of the model inside, during validation."""
+        return self.module.val_step(data)  # pyrefly: ignore[not-callable]
+
+    def test_step(self, data: Any) -> Any:
+        """Predictions of the model inside, during testing."""
+        return self.module.test_step(data)  # pyrefly: ignore[not-callable]
+
+    def _run_forward(self, data: Any, mode: str) -> Any:
+        if isinstance(data, dict):
+            return self(**data, mode=mode)
+        if isinstance(data, list | tuple):
+            return self(*data, mode=mode)
+        raise TypeError(
+            f"{type(self).__name__}.train_step: data_preprocessor must return a dict, list or "
+            f"tuple, got {type(data).__name__}."
+        )
+
+
+def is_model_wrapper(model: nn.Module, registry: Registry = MODEL_WRAPPERS) -> bool:
+    """Whether ``model`` wraps another one, as data parallelism does.
+
+    Args:
+        model: Any module.
+        registry: Classes that count as wrappers; those of its child registries count too. Add
+            your own with ``MODEL_WRAPPERS.register_module()``.
+    """
+    wrappers = tuple(registry.module_dict.values())
+    if isinstance(model, wrappers):
+        return True
+    return any(is_model_wrapper(model, child) for child in registry.children.values())
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside all wrappers; ``model`` itself when there is none."""
+    while is_model_wrapper(model) and isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module  # pyrefly: ignore[bad-assignment]
+    return model

@@ -1,0 +1,130 @@
+"""Starting several processes on this machine, through torch's own elastic launcher."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import (
+    ChildFailedError,
+    ErrorHandler,
+    ProcessFailure,
+)
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from drivetrain.dist._errors import LauncherError
+
+_SIGNAL_EXIT_BASE = 128
+_SHUTDOWN_TIMEOUT_S = 600
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+
+
+def launch(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
+    """Run ``python <argv>`` as ``nproc`` ranks on this machine and wait for all of them.
+
+    The ranks find each other through the variables that torchrun sets (``launcher='pytorch'``).
+    When one fails, the others are ended, and the error of the one that failed first is printed
+    last. The error streams of ranks other than 0 are kept in files until then.
+
+    Args:
+        argv: What to give to Python, e.g. ``["-m", "drivetrain.runner", "train", "config.py"]``.
+        nproc: Number of ranks.
+        max_restarts: How often all ranks are started afresh after one of them failed.
+
+    Returns:
+        0, or the exit code of the rank that failed first; 128 + number for a signal, as shells do.
+
+    Raises:
+        LauncherError: If ``nproc`` is below 1 or this process itself runs under a launcher.
+    """
+    if nproc < 1:
+        raise LauncherError(f"launch: nproc must be at least 1, got {nproc}.")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise LauncherError(
+            "launch: this process was started by torchrun already.\n"
+            "  Do:  use torchrun or the launch option, not both."
+        )
+    _prepare_environment(nproc)
+    with tempfile.TemporaryDirectory(prefix="drivetrain-launch-") as log_dir:
+        config = _launch_config(nproc, log_dir, max_restarts)
+        try:
+            elastic_launch(config, sys.executable)(*argv)
+        except ChildFailedError as err:
+            return _report(err)
+        except SignalException as err:
+            return _SIGNAL_EXIT_BASE + int(err.sigval)
+    return 0
+
+
+def record_failure(error: BaseException) -> None:
+    """Leave ``error`` with its traceback where the launcher of this process looks for it.
+
+    For programs that catch their own errors at the top; nothing without an elastic launcher.
+    """
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        ErrorHandler().record_exception(error)
+
+
+def _prepare_environment(nproc: int) -> None:
+    # The agent's own store is not shared with the ranks: see _process_group._attempt_store.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    # All ranks are here; gloo would otherwise resolve this machine's name, which may not be known.
+    if sys.platform in _LOOPBACK:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
+    threads = max(1, (os.cpu_count() or 1) // nproc)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
+    quiet = dict.fromkeys(range(1, nproc), Std.ERR) if nproc > 1 else Std.NONE
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        logs_specs=DefaultLogsSpecs(log_dir=log_dir, redirects=quiet),
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=max_restarts,
+        local_addr="localhost",
+    )
+    # An interrupted rank finishes its step and writes a checkpoint before it leaves. Older torch
+    # has no such field and waits for 30 s.
+    if "shutdown_timeout" in {field.name for field in dataclasses.fields(config)}:
+        config.shutdown_timeout = _SHUTDOWN_TIMEOUT_S
+    return config
+
+
+def _report(err: ChildFailedError) -> int:
+    rank, failure = err.get_first_failure()
+    code = failure.exitcode
+    how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
+    text = _failure_text(failure)
+    sys.stdout.flush()
+    sys.stderr.write(f"\nrank {rank} failed first: {how}\n")
+    if text:
+        sys.stderr.write("\n".join("  " + line for line in text.splitlines()) + "\n")
+    sys.stderr.flush()
+    return code if code >= 0 else _SIGNAL_EXIT_BASE - code
+
+
+def _failure_text(failure: ProcessFailure) -> str:
+    """The recorded traceback of a rank, else the end of what it wrote to its error stream."""
+    error_file = Path(failure.error_file)
+    if error_file.is_file():
+        message = json.loads(error_file.read_text())["message"]
+        if isinstance(message, dict):
+            info = message.get("extraInfo", {})
+            return str(info.get("py_callstack", message.get("message", ""))).rstrip()
+        return str(message).rstrip()
+    stream = error_file.with_name("stderr.log")
+    if stream.is_file():
+        return "\n".join(stream.read_text(errors="replace").splitlines()[-40:])
+    return ""

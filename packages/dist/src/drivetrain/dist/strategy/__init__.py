@@ -1,0 +1,7 @@
+"""Strategies: how one and the same model is trained on one device or on many."""
+
+from drivetrain.dist.strategy._base import BaseStrategy
+from drivetrain.dist.strategy._ddp import DDPStrategy
+from drivetrain.dist.strategy._single import SingleDeviceStrategy
+
+__all__ = ["BaseStrategy", "DDPStrategy", "SingleDeviceStrategy"]

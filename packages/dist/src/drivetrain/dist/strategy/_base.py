@@ -1,0 +1,527 @@
+"""The part of a strategy that does not depend on how many devices there are."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from drivetrain.checkpoint import (
+    _load_checkpoint,
+    _load_checkpoint_to_model,
+    get_state_dict,
+    save_checkpoint,
+    weights_to_cpu,
+)
+from drivetrain.dist.__about__ import __version__
+from drivetrain.dist._ddp import unwrapped
+from drivetrain.dist._device import get_device
+from drivetrain.dist._environment import collect_env
+from drivetrain.dist._errors import StrategyError
+from drivetrain.dist._group import get_rank, get_world_size, is_distributed
+from drivetrain.dist._objects import gather_object, run_on_all, run_on_main
+from drivetrain.dist._randomness import (
+    derived_random_state,
+    load_random_state_dict,
+    random_state_dict,
+)
+from drivetrain.dist.strategy._learning_rate import scale_lr
+from drivetrain.dist.strategy._session import Session
+from drivetrain.logging import MMLogger
+from drivetrain.registry import FUNCTIONS, MODELS
+
+ReviseKeys = Sequence[tuple[str, str]]
+CheckpointCallback = Callable[[dict[str, Any]], Any]
+_STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
+
+
+class BaseStrategy(ABC):
+    """How a model is trained on the devices at hand: processes, placement, precision, state.
+
+    A subclass says what it does differently in ``convert_model`` and ``wrap_model``; the state
+    methods are for those that keep parameters in another form.
+
+    Constructing one stores its arguments; processes, folders and seeds come with ``setup``.
+
+    Args:
+        work_dir: Folder of all runs of this experiment.
+        experiment_name: The time stamp is appended; alone it is the name by default.
+        env_kwargs: ``launcher`` (inferred by default), ``cudnn_benchmark``, ``mp_cfg``
+            (``mp_start_method``, ``opencv_num_threads``), ``dist_cfg`` (arguments of ``init_dist``,
+            e.g. ``backend``, ``timeout`` in seconds), ``resource_limit`` (open files),
+            ``randomness`` (``seed``, ``diff_rank_seed``, ``deterministic``).
+        log_kwargs: Arguments of ``MMLogger``, e.g. ``log_level``, ``log_file``.
+        auto_scale_lr: ``enable`` and ``base_batch_size``; see ``scale_lr``.
+
+    Attributes:
+        model, optim_wrapper, param_schedulers: What ``prepare`` made; ``None`` before.
+    """
+
+    #: Whether this strategy works in a process group, and so needs a launcher.
+    several_processes: bool = False
+
+    def __init__(
+        self,
+        *,
+        work_dir: str = "work_dirs",
+        experiment_name: str | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        log_kwargs: Mapping[str, Any] | None = None,
+        auto_scale_lr: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._session = Session(
+            work_dir=work_dir,
+            experiment_name=experiment_name,
+            env_kwargs=env_kwargs,
+            log_kwargs=log_kwargs,
+        )
+        self.auto_scale_lr = auto_scale_lr
+        self.dispatch_kwargs: dict[str, Any] = {}
+        self.model: nn.Module | None = None
+        self.optim_wrapper: Any = None
+        self.param_schedulers: Any = None
+
+    # ---- surroundings -------------------------------------------------------------------------
+
+    def setup(self) -> BaseStrategy:
+        """Join the other processes, seed, make the log folder and open the log; once."""
+        self._session.start(several_processes=self.several_processes)
+        return self
+
+    @property
+    def work_dir(self) -> str:
+        """Absolute path of the folder of all runs."""
+        return self._session.work_dir
+
+    @property
+    def log_dir(self) -> str:
+        """Absolute path of this run's folder, ``work_dir/<timestamp>``."""
+        return self.setup()._session.log_dir
+
+    @property
+    def logger(self) -> MMLogger:
+        """Log of this run."""
+        return self.setup()._session.logger
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment and the time stamp."""
+        return self.setup()._session.experiment_name
+
+    @property
+    def timestamp(self) -> str:
+        """When the run started on rank 0, as ``YYYYMMDD_HHMMSS``; equal on all ranks."""
+        return self.setup()._session.timestamp
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, equal on all ranks."""
+        return self.setup()._session.seed
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether deterministic algorithms are asked for."""
+        return bool(self._session.randomness.get("deterministic", False))
+
+    @property
+    def diff_rank_seed(self) -> bool:
+        """Whether ranks draw different random numbers."""
+        return bool(self._session.randomness.get("diff_rank_seed", False))
+
+    @property
+    def launcher(self) -> str:
+        """``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``."""
+        return self.setup()._session.launcher or "none"
+
+    @property
+    def distributed(self) -> bool:
+        """Whether there is a process group."""
+        self.setup()
+        return self.several_processes and is_distributed()
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process."""
+        return get_rank() if self.distributed else 0
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that train together."""
+        return get_world_size() if self.distributed else 1
+
+    def collect_env(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """The system that the run is on, and the settings that it runs with."""
+        runtime = {
+            **{key: value for key, value in self._session.env.items() if key != "randomness"},
+            **self._session.randomness,
+            "seed": self.seed,
+            "launcher": self.launcher,
+            "Distributed training": self.distributed,
+            "Number of processes": self.world_size,
+        }
+        return collect_env(), runtime
+
+    # ---- what is trained ----------------------------------------------------------------------
+
+    def prepare(
+        self,
+        model: nn.Module | dict[str, Any],
+        *,
+        optim_wrapper: Any = None,
+        param_scheduler: Any = None,
+        compile: bool | dict[str, Any] = False,
+        dispatch_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Build, place and wrap the model, then what updates it.
+
+        Called again, it returns what the first call prepared, and adds what that one lacked: a
+        run that was tested can be trained.
+
+        Args:
+            model: A module, or the config of one.
+            optim_wrapper: An optimizer wrapper, or a config.
+            param_scheduler: Schedulers, or configs; needs ``optim_wrapper``.
+            compile: Whether ``torch.compile`` is used; as a mapping, its options, and ``target``,
+                the method of the model to compile (``train_step`` by default).
+            dispatch_kwargs: What is known of the run: ``epoch_length``, ``max_epochs``,
+                ``max_iters``, ``train_micro_batch_size_per_gpu``,
+                ``init_weights_for_test_or_val``.
+
+        Returns:
+            The model, then the optimizer wrapper and the schedulers as far as they exist.
+        """
+        self.setup()
+        self.dispatch_kwargs.update(dispatch_kwargs or {})
+        if self.model is None:
+            self.model = self._prepare_model(model, compile)
+        if optim_wrapper is not None and self.optim_wrapper is None:
+            self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.model)
+            self._start_counting()
+            self.scale_lr(self.optim_wrapper, self.auto_scale_lr, self._real_batch_size())
+        if param_scheduler is not None and self.param_schedulers is None:
+            if self.optim_wrapper is None:
+                raise StrategyError("prepare: param_scheduler needs an optim_wrapper.")
+            self.param_schedulers = self.build_param_scheduler(param_scheduler, self.optim_wrapper)
+        return self._prepared()
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """The model, from itself or from its config."""
+        built = MODELS.build(model) if isinstance(model, Mapping) else model
+        if not isinstance(built, nn.Module):
+            raise TypeError(f"prepare: model must be a module, got {type(built).__name__}.")
+        return built
+
+    def init_model_weights(self, model: nn.Module) -> None:
+        """Call the model's own ``init_weights`` if it has one."""
+        init_weights = getattr(model, "init_weights", None)
+        if callable(init_weights):
+            init_weights()
+
+    @abstractmethod
+    def convert_model(self, model: nn.Module) -> nn.Module:
+        """Replace layers that this strategy cannot run as they are."""
+
+    @abstractmethod
+    def wrap_model(self, model: nn.Module) -> nn.Module:
+        """Place the model on its devices, and wrap it where that is how it trains."""
+
+    def compile_model(self, model: nn.Module, compile: bool | Mapping[str, Any]) -> nn.Module:
+        """Compile one method of ``model``, in place."""
+        if compile is False:
+            return model
+        options = {} if compile is True else dict(compile)
+        target = options.pop("target", "train_step")
+        if not hasattr(model, target):
+            raise StrategyError(f"compile: {type(model).__name__} has no method {target!r}.")
+        setattr(model, target, torch.compile(getattr(model, target), **options))
+        self.logger.info("torch.compile will compile %s at its first call", target)
+        return model
+
+    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
+        """The optimizer wrapper, from itself or from its config, for the model inside wrappers."""
+        return self._function("build_optim_wrapper")(self._bare(model), optim_wrapper)
+
+    def build_param_scheduler(self, param_scheduler: Any, optim_wrapper: Any) -> Any:
+        """The schedulers: a list, or a mapping of lists for several optimizers."""
+        known = {
+            key: self.dispatch_kwargs.get(key)
+            for key in ("epoch_length", "max_epochs", "max_iters")
+        }
+        return self._function("build_param_schedulers")(param_scheduler, optim_wrapper, **known)
+
+    def scale_lr(
+        self,
+        optim_wrapper: Any,
+        auto_scale_lr: Mapping[str, Any] | None = None,
+        real_batch_size: int | None = None,
+    ) -> float:
+        """Multiply the learning rates by ``real_batch_size / base_batch_size`` if so asked.
+
+        Must come before the schedulers are built.
+
+        Returns:
+            The factor.
+        """
+        if self.param_schedulers is not None:
+            raise StrategyError("scale_lr: the schedulers exist already; they keep the old rates.")
+        if real_batch_size is None:
+            real_batch_size = self._real_batch_size()
+        return scale_lr(optim_wrapper, auto_scale_lr, real_batch_size)
+
+    def _prepare_model(
+        self, model: nn.Module | dict[str, Any], compile: bool | Mapping[str, Any]
+    ) -> nn.Module:
+        built = self.build_model(model)
+        if self.dispatch_kwargs.get("init_weights_for_test_or_val", True):
+            self.init_model_weights(built)
+        return self.compile_model(self.wrap_model(self.convert_model(built)), compile)
+
+    def _start_counting(self) -> None:
+        """Tell wrappers that accumulate gradients how many iterations there are."""
+        if getattr(self.optim_wrapper, "_accumulative_counts", 1) < 2:
+            return
+        if self.dispatch_kwargs.get("max_iters") is None:
+            raise StrategyError(
+                "prepare: gradient accumulation must know where the run ends, for its last step.\n"
+                "  Do:  pass max_iters in dispatch_kwargs."
+            )
+        max_iters = self.dispatch_kwargs["max_iters"]
+        self.optim_wrapper.initialize_count_status(self.model, 0, max_iters)
+
+    def _real_batch_size(self) -> int | None:
+        per_rank = self.dispatch_kwargs.get("train_micro_batch_size_per_gpu")
+        return None if per_rank is None else per_rank * self.world_size
+
+    def _prepared(self) -> list[Any]:
+        parts = (self.model, self.optim_wrapper, self.param_schedulers)
+        return [part for part in parts if part is not None]
+
+    def _bare(self, model: nn.Module | None = None) -> nn.Module:
+        """The model inside all wrappers."""
+        model = self.model if model is None else model
+        if model is None:
+            raise StrategyError(
+                f"{type(self).__name__}: there is no model yet; call prepare first."
+            )
+        return unwrapped(model)
+
+    @staticmethod
+    def _function(name: str) -> Callable[..., Any]:
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise StrategyError(
+                f"prepare: nothing installed offers the function {name!r}.\n"
+                "  Do:  install drivetrain-optim, or register your own in FUNCTIONS."
+            )
+        return function
+
+    # ---- state --------------------------------------------------------------------------------
+
+    def model_state_dict(self) -> dict[str, Any]:
+        """Weights of the model, without prefixes of wrappers, on the CPU; called on all ranks."""
+        return weights_to_cpu(get_state_dict(self._bare()))
+
+    def optim_state_dict(self) -> dict[str, Any]:
+        """State of the optimizer wrapper; called on all ranks."""
+        return self.optim_wrapper.state_dict()
+
+    def scheduler_state_dict(self) -> Any:
+        """State of the schedulers, in the structure that they have."""
+        schedulers = self.param_schedulers
+        if isinstance(schedulers, Mapping):
+            return {
+                name: [scheduler.state_dict() for scheduler in ones]
+                for name, ones in schedulers.items()
+            }
+        return [scheduler.state_dict() for scheduler in schedulers or []]
+
+    def load_model_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        *,
+        strict: bool = False,
+        revise_keys: ReviseKeys = _STRIP_WRAPPER,
+    ) -> None:
+        """Put weights into the model; called on all ranks with the same weights."""
+        _load_checkpoint_to_model(
+            self._bare(), {"state_dict": state_dict}, strict, revise_keys=list(revise_keys)
+        )
+
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put a state into the optimizer wrapper; called on all ranks with the same state."""
+        self.optim_wrapper.load_state_dict(state_dict)
+
+    def load_scheduler_state_dict(self, state_dict: Any) -> None:
+        """Put states into the schedulers, in the structure of ``scheduler_state_dict``."""
+        schedulers = self.param_schedulers
+        if isinstance(schedulers, Mapping) != isinstance(state_dict, Mapping):
+            raise StrategyError(
+                "load_scheduler_state_dict: the checkpoint was written with another number of "
+                "optimizers than this run has."
+            )
+        if isinstance(schedulers, Mapping):
+            for name, ones in schedulers.items():
+                _load_each(ones, state_dict[name])
+            return
+        _load_each(schedulers or [], state_dict)
+
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict[str, Any] | None = None,
+        callback: CheckpointCallback | None = None,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the state of the run; called on all ranks, written by rank 0.
+
+        Holds ``meta``, ``state_dict``, ``optimizer``, ``param_schedulers``, ``random_state`` (one
+        per rank), and what ``extra_ckpt`` adds. If writing fails, every rank raises.
+
+        Args:
+            filename: Path or address.
+            save_optimizer: Whether the optimizer's state is written.
+            save_param_scheduler: Whether the schedulers' state is written.
+            extra_ckpt: More entries; its ``meta`` is merged into ours.
+            callback: Gets the whole checkpoint before it is written, on every rank, and may
+                change it.
+            backend_args: How to reach the store that ``filename`` is in.
+        """
+        checkpoint = self._assemble(save_optimizer, save_param_scheduler, extra_ckpt or {})
+        if callback is not None:
+            callback(checkpoint)
+        run_on_main(lambda: save_checkpoint(checkpoint, filename, backend_args=backend_args))
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        *,
+        map_location: Any = "cpu",
+        strict: bool = False,
+        revise_keys: ReviseKeys = _STRIP_WRAPPER,
+        callback: CheckpointCallback | None = None,
+    ) -> dict[str, Any]:
+        """Put the weights of a file into the model; called on all ranks.
+
+        Args:
+            filename: Path or address.
+            map_location: Where tensors are put while they are read.
+            strict: Whether missing and unexpected weights are an error instead of a warning.
+            revise_keys: Pairs of a pattern and its replacement, for the names of weights.
+            callback: Gets the whole checkpoint before it is used, and may change it.
+
+        Returns:
+            The whole checkpoint.
+        """
+        self._bare()
+        checkpoint = run_on_all(lambda: _load_checkpoint(filename, map_location=map_location))
+        if callback is not None:
+            callback(checkpoint)
+        weights = checkpoint.get("state_dict", checkpoint)
+        self.load_model_state_dict(weights, strict=strict, revise_keys=revise_keys)
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        *,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = "default",
+        callback: CheckpointCallback | None = None,
+    ) -> dict[str, Any]:
+        """Put the run back where ``save_checkpoint`` saw it; called on all ranks.
+
+        The number of ranks may differ from then: a rank that did not exist then seeds itself from
+        the state of rank 0 and its own number.
+
+        Args:
+            filename: Path or address.
+            resume_optimizer: Whether the optimizer goes back too.
+            resume_param_scheduler: Whether the schedulers go back too.
+            map_location: Where tensors are put while they are read; ``'default'`` is the CPU, from
+                where each piece goes to its device without a second copy there.
+            callback: Gets the whole checkpoint before it is used, and may change it.
+
+        Returns:
+            The whole checkpoint.
+        """
+        location = "cpu" if map_location == "default" else map_location
+        checkpoint = self.load_checkpoint(filename, map_location=location, callback=callback)
+        if resume_optimizer and self.optim_wrapper is not None and "optimizer" in checkpoint:
+            self.load_optim_state_dict(checkpoint["optimizer"])
+        has_schedulers = self.param_schedulers is not None and "param_schedulers" in checkpoint
+        if resume_param_scheduler and has_schedulers:
+            self.load_scheduler_state_dict(checkpoint["param_schedulers"])
+        self._resume_randomness(checkpoint)
+        return checkpoint
+
+    def _assemble(
+        self, save_optimizer: bool, save_param_scheduler: bool, extra: dict[str, Any]
+    ) -> dict[str, Any]:
+        # Before anything else: gathering state must not be able to move a generator.
+        random_states = gather_object(random_state_dict()) if self.distributed else None
+        checkpoint: dict[str, Any] = {
+            "meta": {
+                "seed": self.seed,
+                "world_size": self.world_size,
+                "strategy": type(self).__name__,
+                "time": time.strftime("%Y%m%d_%H%M%S"),
+                "drivetrain_version": __version__,
+            },
+            "state_dict": self.model_state_dict(),
+        }
+        if save_optimizer and self.optim_wrapper is not None:
+            checkpoint["optimizer"] = self.optim_state_dict()
+        if save_param_scheduler and self.param_schedulers is not None:
+            checkpoint["param_schedulers"] = self.scheduler_state_dict()
+        if random_states is not None:
+            checkpoint["random_state"] = random_states
+        elif not self.distributed:
+            checkpoint["random_state"] = [random_state_dict()]
+        checkpoint["meta"].update(extra.get("meta") or {})
+        checkpoint.update({key: value for key, value in extra.items() if key != "meta"})
+        return checkpoint
+
+    def _resume_randomness(self, checkpoint: dict[str, Any]) -> None:
+        seed = (checkpoint.get("meta") or {}).get("seed")
+        if seed is not None and seed != self.seed:
+            self.logger.warning(
+                "The run is resumed with the seed %s of its checkpoint, not with %s.",
+                seed,
+                self.seed,
+            )
+            self._session.seed = seed
+        states = checkpoint.get("random_state")
+        if not states:
+            return
+        if len(states) != self.world_size:
+            self.logger.warning(
+                "The checkpoint was written by %s ranks and is resumed by %s: random numbers "
+                "continue differently.",
+                len(states),
+                self.world_size,
+            )
+        if self.rank < len(states):
+            load_random_state_dict(states[self.rank])
+        else:
+            derived_random_state(states[0], self.rank)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(work_dir={self.work_dir!r}, device={get_device()!r})"
+
+
+def _load_each(schedulers: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
+    if len(schedulers) != len(states):
+        raise StrategyError(
+            f"load_scheduler_state_dict: the checkpoint holds {len(states)} schedulers, this run "
+            f"has {len(schedulers)}."
+        )
+    for scheduler, state in zip(schedulers, states, strict=True):
+        scheduler.load_state_dict(state)
