@@ -1,0 +1,49 @@
+"""When gradients of several backward passes add up to one update, and by what to divide each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drivetrain.optim._errors import OptimArgumentError, OptimTypeError
+
+
+@dataclass(frozen=True)
+class AccumulationPlan:
+    """Divides a run of backward passes into groups; each group ends in one update.
+
+    A group ends after every pass whose number is a multiple of ``counts``, and after pass
+    ``max_counts``. So the last group of a run may be shorter, and so may the first one after
+    a resume in the middle of a group. Each loss is divided by the true length of its group: the
+    update equals the one that a single batch of all the group's samples would give.
+
+    Args:
+        counts: Backward passes per update.
+        start: Passes that lie behind when the plan begins.
+        max_counts: Passes of the whole run; ``-1`` where that is unknown.
+    """
+
+    counts: int
+    start: int = 0
+    max_counts: int = -1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.counts, bool) or not isinstance(self.counts, int):
+            raise OptimTypeError(
+                f"accumulative_counts must be an integer, got {type(self.counts).__name__}"
+            )
+        if self.counts < 1:
+            raise OptimArgumentError(f"accumulative_counts must be at least 1, got {self.counts}")
+
+    def ends_group(self, done: int) -> bool:
+        """Tell whether the group is complete when ``done`` passes lie behind."""
+        return done % self.counts == 0 or done == self.max_counts
+
+    def group_length(self, done: int) -> int:
+        """Return how many passes the group has that pass number ``done`` (from 0) belongs to."""
+        first = done - done % self.counts
+        last = first + self.counts
+        if done < self.max_counts < last:
+            last = self.max_counts
+        elif first < self.max_counts <= done:
+            first = self.max_counts
+        return last - max(first, self.start)

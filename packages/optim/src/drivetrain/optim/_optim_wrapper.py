@@ -1,0 +1,290 @@
+"""One interface for updating parameters, whatever the precision or the accumulation."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from drivetrain.logging import MessageHub, print_log
+from drivetrain.optim._accumulation import AccumulationPlan
+from drivetrain.optim._errors import OptimTypeError
+from drivetrain.optim._grad_clip import GradientClipper
+from drivetrain.registry import OPTIM_WRAPPERS
+
+# One object for every step that needs no context: entering it costs next to nothing.
+_NO_CONTEXT: AbstractContextManager[Any] = nullcontext()
+
+
+class BaseOptimWrapper(ABC):
+    """What the engine asks of whatever updates parameters.
+
+    Args:
+        optimizer: The optimizer, or an object of another library that has ``param_groups``,
+            ``defaults``, ``state_dict`` and ``load_state_dict``.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        #: The settings from which those of the parameter groups were derived. Set by a
+        #: constructor that gives groups settings of their own; schedulers then follow it too.
+        self.base_param_settings: dict[str, Any] | None = None
+
+    @abstractmethod
+    def update_params(self, *args: Any, **kwargs: Any) -> None:
+        """Run backward, and where a group of passes is complete, step and clear the gradients."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Compute gradients from ``loss``."""
+
+    @abstractmethod
+    def zero_grad(self, **kwargs: Any) -> None:
+        """Clear the gradients."""
+
+    @abstractmethod
+    def step(self, **kwargs: Any) -> None:
+        """Update the parameters from their gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state, and the base settings where there are any."""
+        state = self.optimizer.state_dict()
+        if self.base_param_settings is not None:
+            state["base_param_settings"] = dict(self.base_param_settings)
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; the argument is not changed."""
+        state = dict(state_dict)
+        base = state.pop("base_param_settings", None)
+        self.optimizer.load_state_dict(state)
+        if base is not None:
+            self.base_param_settings = dict(base)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups, then the base settings where there are any."""
+        if self.base_param_settings is None:
+            return self.optimizer.param_groups
+        return [*self.optimizer.param_groups, self.base_param_settings]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The optimizer's default settings."""
+        return self.optimizer.defaults
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Return ``{'lr': [one per parameter group]}``, and ``'base_lr'`` where it is known."""
+        rates: dict[str, list[float]] = {}
+        if self.base_param_settings is not None and "lr" in self.base_param_settings:
+            rates["base_lr"] = [self.base_param_settings["lr"]]
+        rates["lr"] = [group["lr"] for group in self.optimizer.param_groups]
+        return rates
+
+    def get_momentum(self) -> dict[str, list[float]]:
+        """Return ``{'momentum': [one per parameter group]}``; the first beta for Adam and its kin.
+
+        Groups that have neither count as 0.
+        """
+        return {"momentum": [_momentum(group) for group in self.optimizer.param_groups]}
+
+
+def _momentum(group: Mapping[str, Any]) -> float:
+    if "momentum" in group:
+        return group["momentum"]
+    return group["betas"][0] if "betas" in group else 0
+
+
+@OPTIM_WRAPPERS.register_module()
+class OptimWrapper(BaseOptimWrapper):
+    """Updates parameters in full precision, with gradient accumulation and clipping.
+
+    Args:
+        optimizer: The optimizer to step.
+        accumulative_counts: Backward passes per update. Each loss is divided by the length of its
+            group, so that the update equals that of one batch with all samples of the group.
+        clip_grad: Arguments of ``clip_grad_norm_`` (``dict(max_norm=1.0)``) or of
+            ``clip_grad_value_`` (``dict(clip_value=0.2)``). The norm before clipping goes to the
+            message hub as ``train/grad_norm``.
+
+    Note:
+        With accumulation, run the forward pass inside :meth:`optim_context`: a data-parallel model
+        then communicates only in the pass that updates. Call :meth:`initialize_count_status` once
+        before training, so that a last, shorter group is known to be one.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> for batch in torch.ones(3, 4, 2):
+        ...     with wrapper.optim_context(model):
+        ...         loss = model(batch).pow(2).mean()
+        ...     wrapper.update_params(loss)
+        >>> wrapper.inner_count
+        3
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        accumulative_counts: int = 1,
+        clip_grad: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise OptimTypeError(
+                f"{type(self).__name__}: optimizer must be a torch.optim.Optimizer, "
+                f"got {type(optimizer).__name__}"
+            )
+        plan = AccumulationPlan(accumulative_counts)
+        clipper = None if clip_grad is None else GradientClipper(clip_grad)
+        super().__init__(optimizer)
+        self.clipper = clipper
+        self._message_hub: MessageHub | None = None
+        self._inner_count = 0  # backward passes so far; subclasses that override backward add 1
+        self._plan = plan
+        self._accumulates = plan.counts > 1  # a plain flag: read three times in each iteration
+
+    @property
+    def inner_count(self) -> int:
+        """Backward passes so far."""
+        return self._inner_count
+
+    @property
+    def accumulative_counts(self) -> int:
+        """Backward passes per update."""
+        return self._plan.counts
+
+    @property
+    def message_hub(self) -> MessageHub:
+        """Where the gradient norm is logged: the hub that was set, else the current one."""
+        return self._message_hub or MessageHub.get_current_instance()
+
+    @message_hub.setter
+    def message_hub(self, hub: MessageHub) -> None:
+        self._message_hub = hub
+
+    def update_params(
+        self,
+        loss: Tensor,
+        step_kwargs: Mapping[str, Any] | None = None,
+        zero_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run backward; when the group of passes is complete, step and clear the gradients.
+
+        Args:
+            loss: Scalar; the mean over this pass's samples.
+            step_kwargs: Passed on to :meth:`step`.
+            zero_kwargs: Passed on to :meth:`zero_grad`.
+        """
+        self.backward(self.scale_loss(loss))
+        if self.should_update():
+            if step_kwargs is None:
+                self.step()
+            else:
+                self.step(**step_kwargs)
+            if zero_kwargs is None:
+                self.zero_grad()
+            else:
+                self.zero_grad(**zero_kwargs)
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Compute gradients, and count the pass.
+
+        Args:
+            loss: Scalar.
+            **kwargs: Passed on to ``Tensor.backward``.
+        """
+        loss.backward(**kwargs)
+        self._inner_count += 1
+
+    def zero_grad(self, **kwargs: Any) -> None:
+        """Clear the gradients; ``kwargs`` go to ``Optimizer.zero_grad``."""
+        self.optimizer.zero_grad(**kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip where that is configured, then step; ``kwargs`` go to ``Optimizer.step``."""
+        if self.clipper is not None:
+            self._clip_grad()
+        self.optimizer.step(**kwargs)
+
+    def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context for the forward pass.
+
+        In a pass that does not end a group, a model that offers ``no_sync`` keeps its gradients
+        to itself; otherwise nothing happens.
+        """
+        if not self._accumulates or self.should_sync() or not hasattr(model, "no_sync"):
+            return _NO_CONTEXT
+        return model.no_sync()
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Say where in the run training begins, and how long the run is.
+
+        Args:
+            model: The model to be trained; looked at for layers that accumulation does not suit.
+            init_counts: Backward passes that lie behind.
+            max_counts: Backward passes of the whole run; ``-1`` if unknown.
+        """
+        self._inner_count = init_counts
+        self._plan = AccumulationPlan(self._plan.counts, start=init_counts, max_counts=max_counts)
+        if self._accumulates:
+            self._warn_where_accumulation_is_inexact(model)
+
+    def should_update(self) -> bool:
+        """Tell, after backward, whether the group is complete and the parameters are due."""
+        return not self._accumulates or self._plan.ends_group(self._inner_count)
+
+    def should_sync(self) -> bool:
+        """Tell, before backward, whether this pass ends its group and ranks must communicate."""
+        return not self._accumulates or self._plan.ends_group(self._inner_count + 1)
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """Divide ``loss`` by the number of passes in its group."""
+        if not self._accumulates:
+            return loss
+        length = self._plan.group_length(self._inner_count)
+        return loss if length == 1 else loss / length
+
+    def _clip_grad(self) -> None:
+        params = [
+            param
+            for group in self.optimizer.param_groups
+            for param in group["params"]
+            if param.grad is not None
+        ]
+        if params and self.clipper is not None:
+            self.message_hub.update_scalar("train/grad_norm", self.clipper(params))
+
+    def _warn_where_accumulation_is_inexact(self, model: nn.Module) -> None:
+        if self._inner_count % self._plan.counts != 0:
+            print_log(
+                f"Training goes on at pass {self._inner_count}, inside a group of "
+                f"{self._plan.counts} accumulated passes: the gradients of the passes before it "
+                "are lost, and this group is shorter.",
+                logger="current",
+                level=logging.WARNING,
+            )
+        if any(isinstance(module, _BatchNorm) for module in model.modules()):
+            print_log(
+                "Gradient accumulation in a model with BatchNorm is not the same as a larger "
+                "batch: each pass normalizes by its own statistics.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"Type: {type(self).__name__}\n"
+            f"accumulative_counts: {self._plan.counts}\n"
+            f"optimizer:\n{self.optimizer!r}"
+        )
+
+
+def first_param(optimizer: Optimizer) -> Tensor:
+    """Return the first parameter of an optimizer; its device is the one that training runs on."""
+    return next(param for group in optimizer.param_groups for param in group["params"])
