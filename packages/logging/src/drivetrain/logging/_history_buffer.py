@@ -113,11 +113,11 @@ class HistoryBuffer:
         else:
             scalar = as_scalar(value)
         weight = count if type(count) is int else as_scalar(count)
-        if type(scalar) is float:
+        if isinstance(scalar, float):
             self._values.append(scalar)
         elif self._waiting.add(scalar):
             self._settle()
-        if type(weight) is int or type(weight) is float:
+        if isinstance(weight, (int, float)):
             self._counts.append(weight)
         elif self._waiting_counts.add(weight):
             self._settle()

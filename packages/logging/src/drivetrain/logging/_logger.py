@@ -27,7 +27,7 @@ class MMLogger(Logger, ManagerMixin):
         logger_name: Name shown in the lines.
         log_file: Where lines go besides the console; its folder must exist. Where several processes
             have files, the file of one is ``<stem>_<host>_device<local rank>_rank<rank><suffix>``.
-        log_level: Level of the logger and its handlers, as ``logging`` has them.
+        log_level: Lowest level that is logged, as ``logging`` has them; ``setLevel`` changes it.
         file_mode: ``"w"`` begins the file anew, ``"a"`` goes on.
         distributed: Whether each process writes a file, not only the first.
 
@@ -57,7 +57,8 @@ class MMLogger(Logger, ManagerMixin):
         self.setLevel(level)
         self._log_file: str | None = None
         is_first = rank() == 0
-        self.addHandler(ConsoleHandler(self.level if is_first else max(self.level, logging.ERROR)))
+        # Handlers let everything pass, so that setLevel moves them along; other ranks' do not.
+        self.addHandler(ConsoleHandler(logging.NOTSET if is_first else logging.ERROR))
         every_process = (distributed or self.level <= logging.DEBUG) and world_size() > 1
         if log_file is not None and (is_first or every_process):
             path = os.fspath(log_file)
@@ -72,7 +73,6 @@ class MMLogger(Logger, ManagerMixin):
                 f"{err.strerror or err}.\n"
                 "  Its folder must exist and be writable."
             ) from err
-        handler.setLevel(self.level)
         handler.setFormatter(LineFormatter())
         self.addHandler(handler)
         self._log_file = path
@@ -98,7 +98,8 @@ class MMLogger(Logger, ManagerMixin):
     def setLevel(self, level: int | str) -> None:
         """Set the lowest level that is logged, by number or name."""
         super().setLevel(level)
-        self._cache.clear()  # the base class clears those of the loggers in the hierarchy only
+        # The base class clears the caches of the loggers in the hierarchy; typeshed hides them.
+        self._cache.clear()  # pyrefly: ignore[missing-attribute]
 
     def close(self) -> None:
         """Close the log file, and stop logging."""

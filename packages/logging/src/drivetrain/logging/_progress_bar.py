@@ -87,7 +87,7 @@ class ProgressBar:
             f" {self.completed}/{self.task_num}, {per_s:.1f} task/s, "
             f"elapsed: {elapsed_s:.0f}s, ETA: {left_s:5.0f}s"
         )
-        width = max(min(self.bar_width, self.terminal_width - len(text) - 2), 10)
+        width = min(self.bar_width, max(self.terminal_width - len(text) - 2, 10))
         done = int(width * share)
         self._write(f"\r[{'>' * done}{' ' * (width - done)}]{text}")
 

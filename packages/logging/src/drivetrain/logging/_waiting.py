@@ -70,12 +70,14 @@ def settle(waitings: Iterable[Waiting]) -> None:
 
 def stack_by_kind(singles: list[tuple[Tensor, PlaceT]]) -> list[tuple[Tensor, list[PlaceT]]]:
     """Stack the 0-d tensors of each device and dtype, without waiting for any."""
+    if not singles:
+        return []
     kinds: dict[tuple[device, dtype], tuple[list[Tensor], list[PlaceT]]] = {}
     for tensor, place in singles:
         tensors, places = kinds.setdefault((tensor.device, tensor.dtype), ([], []))
         tensors.append(tensor)
         places.append(place)
-    torch = sys.modules.get("torch")  # there where tensors are
+    torch = sys.modules["torch"]  # there are tensors, so it is there
     return [(torch.stack(tensors), places) for tensors, places in kinds.values()]
 
 

@@ -1,0 +1,327 @@
+"""Histories: what windows cover, what is bounded, what a state brings back."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivetrain.logging import (
+    HistoryBuffer,
+    ScalarError,
+    ScalarTypeError,
+    ScalarValueError,
+    StateError,
+    UnknownStatisticError,
+)
+
+
+@pytest.fixture
+def ramp():
+    return HistoryBuffer([1, 2, 3], [1, 1, 1])
+
+
+def test_a_new_history_is_empty_and_says_so_when_asked_for_statistics():
+    values, counts = HistoryBuffer().data
+    assert len(values) == len(counts) == 0
+    for statistic in ("mean", "max", "min", "current"):
+        with pytest.raises(ScalarValueError, match="nothing was logged yet"):
+            HistoryBuffer().statistics(statistic)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "window", "expected"),
+    [
+        ("mean", None, 2),
+        ("mean", 2, 2.5),
+        ("mean", 100, 2),
+        ("max", None, 3),
+        ("max", 1, 3),
+        ("min", None, 1),
+        ("min", 2, 2),
+    ],
+)
+def test_a_window_covers_the_newest_values(ramp, statistic, window, expected):
+    result = ramp.statistics(statistic, window)
+    assert result == expected
+    assert isinstance(result, np.float64)
+
+
+def test_a_mean_divides_by_the_counts():
+    assert HistoryBuffer([1, 2, 3], [2, 2, 2]).mean() == 1  # 6 / 6, by hand
+    assert HistoryBuffer([8, 2], [4, 1]).mean() == 2  # 10 / 5
+
+
+def test_update_appends_with_count_one_unless_told_otherwise(ramp):
+    ramp.update(4)
+    ramp.update(5, 2)
+    values, counts = ramp.data
+    assert values.tolist() == [1, 2, 3, 4, 5]
+    assert counts.tolist() == [1, 1, 1, 1, 2]
+    assert ramp.current() == 5
+
+
+def test_only_max_length_entries_are_shown():
+    history = HistoryBuffer([1, 2, 3], [1, 2, 3], max_length=2)
+    values, counts = history.data
+    assert values.tolist() == [2, 3]
+    assert counts.tolist() == [2, 3]
+    assert len(history) == 2
+
+
+def test_statistics_over_everything_count_what_was_dropped():
+    history = HistoryBuffer(max_length=2)
+    for value in range(30_000):
+        history.update(value)
+    assert history.mean() == 14_999.5
+    assert history.min() == 0
+    assert history.max(30_000) == 29_999
+    assert history.min(2) == 29_998
+    assert history.min(29_999) == 29_998  # no entry of that window but the last two is kept
+
+
+def test_memory_stays_bounded():
+    history = HistoryBuffer(max_length=10)
+    for value in range(100_000):
+        history.update(value)
+    assert len(history._values) < 12_000
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60),
+    st.integers(1, 70),
+    st.integers(1, 70),
+)
+def test_windows_agree_with_numpy(values, window, max_length):
+    history = HistoryBuffer(values, [1] * len(values), max_length=max_length)
+    seen = values if window >= len(values) else values[-min(window, max_length) :]
+    assert history.mean(window) == pytest.approx(np.mean(seen), abs=1e-6)
+    assert history.max(window) == max(seen)
+    assert history.min(window) == min(seen)
+
+
+def test_a_mean_is_the_same_bit_by_bit_however_often_one_reads():
+    rng = np.random.default_rng(0)
+    read_often, read_once = HistoryBuffer(), HistoryBuffer()
+    for i, value in enumerate(rng.normal(size=20_000).tolist()):
+        read_often.update(value)
+        read_once.update(value)
+        if i % 97 == 0:
+            read_often.mean()
+    assert read_often.mean() == read_once.mean()
+
+
+def test_a_nan_stays_visible():
+    history = HistoryBuffer([1.0, float("nan")], [1, 1])
+    assert all(math.isnan(history.statistics(name)) for name in ("mean", "max", "min"))
+
+
+@pytest.mark.parametrize(
+    "value", [True, np.float32(1), np.array(1.0), np.array([[1.0]]), np.int64(1)], ids=repr
+)
+def test_numpy_scalars_and_arrays_of_one_element_are_numbers(value):
+    history = HistoryBuffer()
+    history.update(value, count=np.array(2))
+    assert history.current() == 1
+    assert history.mean() == 0.5
+
+
+def test_an_array_of_several_numbers_is_refused_with_its_shape():
+    with pytest.raises(ScalarValueError, match=r"exactly one number, got shape \(2,\)"):
+        HistoryBuffer().update(np.zeros(2))
+
+
+@pytest.mark.parametrize("value", ["0.5", None, [1.0], {}], ids=repr)
+def test_what_is_no_number_is_refused_and_nothing_is_kept(value):
+    history = HistoryBuffer()
+    with pytest.raises(ScalarTypeError, match=f"got {type(value).__name__}"):
+        history.update(value)
+    with pytest.raises(ScalarTypeError, match=f"got {type(value).__name__}"):
+        history.update(1.0, value)
+    assert len(history) == len(history._counts) == 0
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ScalarValueError, match="2 values and 1 counts"):
+        HistoryBuffer([1, 2], [1])
+    with pytest.raises(ScalarValueError, match="max_length must be at least 1, got 0"):
+        HistoryBuffer(max_length=0)
+    with pytest.raises(ScalarValueError, match="window_size must be at least 1, got 0"):
+        HistoryBuffer([1], [1]).mean(0)
+
+
+def test_an_unknown_statistic_offers_the_nearest(ramp):
+    with pytest.raises(UnknownStatisticError, match="Did you mean:  'mean'"):
+        ramp.statistics("maen")
+    with pytest.raises(KeyError, match="no statistic 'data'"):
+        ramp.statistics("data")
+    with pytest.raises(TypeError):
+        ramp.statistics("mean", 2, 3)
+
+
+def test_a_registered_statistic_is_found_and_reads_the_history(monkeypatch):
+    monkeypatch.setattr(HistoryBuffer, "_statistics_methods", {**HistoryBuffer._statistics_methods})
+
+    @HistoryBuffer.register_statistics
+    def weighted_mean(self, window_size, weight):
+        return (self._log_history[-window_size:] * np.array(weight)).sum() / (
+            self._count_history[-window_size:]
+        ).sum()
+
+    assert HistoryBuffer([1, 2], [1, 1]).statistics("weighted_mean", 2, [2, 1]) == 2
+
+
+def test_a_statistic_cannot_take_the_name_of_another(monkeypatch):
+    monkeypatch.setattr(HistoryBuffer, "_statistics_methods", {**HistoryBuffer._statistics_methods})
+
+    def mean(self):
+        return 0
+
+    with pytest.raises(ScalarError, match="'mean' is registered already"):
+        HistoryBuffer.register_statistics(mean)
+
+
+@pytest.mark.parametrize("logged", [5, 9_000, 25_000])
+def test_a_state_continues_the_statistics_exactly(logged):
+    rng = np.random.default_rng(1)
+    numbers = rng.normal(size=logged + 500).tolist()
+    straight, before = HistoryBuffer(), HistoryBuffer()
+    for number in numbers[:logged]:
+        straight.update(number)
+        before.update(number)
+    resumed = HistoryBuffer()
+    resumed.load_state_dict(before.state_dict())
+    for number in numbers[logged:]:
+        straight.update(number)
+        resumed.update(number)
+    for name in ("mean", "max", "min"):
+        for window in (None, 10, 8_000, logged + 500):
+            assert resumed.statistics(name, window) == straight.statistics(name, window)
+    assert resumed.current() == straight.current()
+
+
+def test_a_state_is_bounded_plain_data():
+    history = HistoryBuffer()
+    for value in range(60_000):
+        history.update(value)
+    state = history.state_dict()
+    assert len(state["values"]) < 9_216
+    assert state["counts"] is None  # all of them are 1
+    assert state["before"]["length"] + len(state["values"]) == 60_000
+
+
+def test_counts_other_than_one_survive_in_a_state():
+    resumed = HistoryBuffer()
+    resumed.load_state_dict(HistoryBuffer([4, 4], [1, 3]).state_dict())
+    assert resumed.mean() == 2
+
+
+def test_a_state_of_something_else_is_refused():
+    with pytest.raises(
+        StateError, match="no state of a HistoryBuffer: dict with \\['param_groups'"
+    ):
+        HistoryBuffer().load_state_dict({"param_groups": []})
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))])
+def test_a_copy_grows_on_its_own(ramp, duplicate):
+    twin = duplicate(ramp)
+    twin.update(10)
+    assert twin.mean() == 4
+    assert ramp.mean() == 2
+
+
+def test_appending_costs_the_same_when_a_million_entries_are_there():
+    def seconds_per_update(history):
+        best = math.inf
+        for _ in range(20):
+            began = time.perf_counter()
+            for _ in range(500):
+                history.update(1.0)
+            best = min(best, time.perf_counter() - began)
+        return best / 500
+
+    full = HistoryBuffer()
+    full._values.frombytes(bytes(8 * 1_000_000))
+    full._counts.frombytes(bytes(8 * 1_000_000))
+    assert seconds_per_update(full) < 3 * seconds_per_update(HistoryBuffer()) + 1e-7
+
+
+class TestTensors:
+    """Tensors are kept, and read together."""
+
+    @pytest.fixture
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def test_a_tensor_is_not_read_before_somebody_asks(self, torch, monkeypatch):
+        monkeypatch.setattr(torch.Tensor, "item", _refuse)
+        monkeypatch.setattr(torch.Tensor, "__float__", _refuse)
+        history = HistoryBuffer()
+        for value in (1.0, 2.0, 6.0):
+            history.update(torch.tensor(value))
+        assert history.mean() == 3
+        assert history.current() == 6
+
+    def test_a_tensor_is_kept_without_its_graph(self, torch):
+        history = HistoryBuffer()
+        history.update((torch.ones(3, requires_grad=True) * 2).sum())
+        assert not history._waiting.singles[0][0].requires_grad
+        assert history.current() == 6
+
+    def test_a_tensor_of_one_element_is_a_number_and_of_two_is_not(self, torch):
+        history = HistoryBuffer()
+        history.update(torch.ones(1, 1), count=torch.tensor(4))
+        assert history.mean() == 0.25
+        with pytest.raises(ScalarValueError, match=r"exactly one number, got shape \(2,\)"):
+            history.update(torch.ones(2))
+
+    def test_numbers_and_tensors_of_many_kinds_keep_their_order(self, torch):
+        history = HistoryBuffer()
+        kinds = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool]
+        for i, dtype in enumerate(kinds):
+            history.update(torch.tensor(1, dtype=dtype))
+            history.update(i + 2)
+        assert history.data[0].tolist() == [1, 2, 1, 3, 1, 4, 1, 5, 1, 6]
+
+    def test_a_large_integer_keeps_its_digits_beside_floats(self, torch):
+        history = HistoryBuffer([torch.tensor(2**40 + 1), torch.tensor(0.5)], [1, 1])
+        assert history.max() == 2**40 + 1
+
+    def test_many_unread_tensors_are_packed_and_still_come_in_order(self, torch):
+        history = HistoryBuffer()
+        for i in range(3000):
+            history.update(torch.tensor(float(i)), count=torch.tensor(2.0))
+        assert len(history._waiting.singles) < 1024
+        assert history.data[0].tolist() == list(range(3000))
+        assert history.mean() == pytest.approx(2999 / 4)
+
+    @pytest.mark.slow
+    def test_tensors_that_nobody_ever_reads_do_not_pile_up(self, torch):
+        history = HistoryBuffer(max_length=10)
+        loss = torch.tensor(1.0)
+        for _ in range(150_000):
+            history.update(loss)
+        held = sum(len(vector) for vector, _ in history._waiting.packed)
+        assert held <= 65_536
+        assert history.mean() == 1
+
+    def test_a_state_loads_with_weights_only(self, torch):
+        file = io.BytesIO()
+        torch.save(HistoryBuffer([1, 2], [1, 2]).state_dict(), file)
+        file.seek(0)
+        resumed = HistoryBuffer()
+        resumed.load_state_dict(torch.load(file, weights_only=True))
+        assert resumed.data[0].tolist() == [1, 2]
+
+
+def _refuse(*_):
+    raise AssertionError("a tensor was read on its own")
