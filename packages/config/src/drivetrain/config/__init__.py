@@ -1,5 +1,63 @@
-"""Config files in Python, YAML and JSON: inheritance, overrides, and where each value comes from."""
+"""Config files in Python, YAML and JSON: inheritance, overrides, the origin of each value."""
 
 from drivetrain.config.__about__ import __version__
+from drivetrain.config._config import Config, apply_overrides
+from drivetrain.config._configdict import ConfigDict
+from drivetrain.config._errors import (
+    CircularBaseError,
+    ConfigError,
+    ConfigExecutionError,
+    ConfigFileNotFoundError,
+    ConfigImportError,
+    ConfigParseError,
+    DumpError,
+    DuplicateKeyError,
+    EnvironmentVariableError,
+    LazyImportError,
+    ListIndexError,
+    MergeError,
+    MissingKeyError,
+    MixedStyleError,
+    OverrideSyntaxError,
+    ReservedKeyError,
+    TemplateError,
+    UnknownBaseValueError,
+    UnknownKeyError,
+    UnsafeConfigError,
+    UnsupportedFormatError,
+)
+from drivetrain.config._lazy import LazyObject
+from drivetrain.config._overrides import DictAction, parse_override
+from drivetrain.config._pure_python import read_base
 
-__all__ = ["__version__"]
+__all__ = [
+    "CircularBaseError",
+    "Config",
+    "ConfigDict",
+    "ConfigError",
+    "ConfigExecutionError",
+    "ConfigFileNotFoundError",
+    "ConfigImportError",
+    "ConfigParseError",
+    "DictAction",
+    "DumpError",
+    "DuplicateKeyError",
+    "EnvironmentVariableError",
+    "LazyImportError",
+    "LazyObject",
+    "ListIndexError",
+    "MergeError",
+    "MissingKeyError",
+    "MixedStyleError",
+    "OverrideSyntaxError",
+    "ReservedKeyError",
+    "TemplateError",
+    "UnknownBaseValueError",
+    "UnknownKeyError",
+    "UnsafeConfigError",
+    "UnsupportedFormatError",
+    "__version__",
+    "apply_overrides",
+    "parse_override",
+    "read_base",
+]

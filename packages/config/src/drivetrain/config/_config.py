@@ -1,0 +1,418 @@
+"""``Config``: the content of config files, with the text and files that it came from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from drivetrain.config._configdict import ConfigDict, fresh_node
+from drivetrain.config._dump import to_text
+from drivetrain.config._errors import (
+    CircularBaseError,
+    ConfigImportError,
+    ReservedKeyError,
+)
+from drivetrain.config._loader import IMPORTS_KEY, Loader, imports_of
+from drivetrain.config._merge import merge_dicts
+from drivetrain.config._overrides import nested, require_known, split_additions
+from drivetrain.config._printer import to_python
+from drivetrain.config._sources import Source, format_of, format_of_name
+
+RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
+_SLOTS = ("_cfg_dict", "_filename", "_text", "_env_variables", "_source", "_changes")
+
+
+class Config(MutableMapping[Any, Any]):
+    """What one or more config files say; keys are read and written as items or attributes.
+
+    Args:
+        cfg_dict: The content; a ``ConfigDict`` is kept, another dict is copied.
+        cfg_text: Text that the content was read from.
+        filename: File that the content was read from.
+        env_variables: Environment variables that the content depends on.
+        format_python_code: Accepted for compatibility; ``pretty_text`` is always formatted.
+
+    Raises:
+        TypeError: If ``cfg_dict`` is no dict.
+        ReservedKeyError: If it has a key that is an attribute of this class.
+
+    Example:
+        >>> cfg = Config(dict(a=1, b=dict(b1=[0, 1])))
+        >>> cfg.b.b1
+        [0, 1]
+        >>> cfg["a"] = 2
+        >>> cfg
+        Config (path: None): {'a': 2, 'b': {'b1': [0, 1]}}
+    """
+
+    __slots__ = (*_SLOTS, "__weakref__")
+    __hash__ = None  # type: ignore[assignment]  # mutable, and equal by content
+
+    _cfg_dict: ConfigDict
+    _filename: str | None
+    _text: str
+    _env_variables: dict[str, str]
+    _source: Source | None
+    _changes: list[tuple[str, Any, str]]
+
+    def __init__(
+        self,
+        cfg_dict: Mapping[Any, Any] | None = None,
+        cfg_text: str | None = None,
+        filename: str | Path | None = None,
+        env_variables: dict[str, str] | None = None,
+        format_python_code: bool = True,
+    ) -> None:
+        content: Any = {} if cfg_dict is None else cfg_dict
+        if not isinstance(content, Mapping):
+            raise TypeError(f"cfg_dict must be a dict, got {type(content).__name__}: {content!r}")
+        if isinstance(content, Config):
+            content = content._cfg_dict
+        node = content if isinstance(content, ConfigDict) else ConfigDict(content)
+        name = None if filename is None else str(filename)
+        _refuse_reserved(node, name)
+        text = cfg_text
+        if text is None:
+            text = "" if name is None else Path(name).read_text(encoding="utf-8")
+        _set_slots(self, node, name, text, dict(env_variables or {}), None, [])
+
+    @staticmethod
+    def fromfile(
+        filename: str | Path,
+        use_predefined_variables: bool = True,
+        import_custom_modules: bool = True,
+        use_environment_variables: bool = True,
+        lazy_import: bool | None = None,
+        format_python_code: bool = True,
+    ) -> Config:
+        """Load a config file with everything that it inherits from.
+
+        Args:
+            filename: A ``.py``, ``.json``, ``.yaml`` or ``.yml`` file, or ``package::path``.
+            use_predefined_variables: Whether ``{{ fileDirname }}`` and its kin are replaced.
+            import_custom_modules: Whether the modules in ``custom_imports`` are imported.
+            use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
+            lazy_import: ``True`` for a pure Python file, ``False`` for a text-style one, ``None``
+                to see it from the file.
+            format_python_code: Accepted for compatibility; ``pretty_text`` is always formatted.
+
+        Raises:
+            ConfigError: If anything about the file is wrong; see the tree in ``_errors``.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "sgd.py")
+            >>> _ = path.write_text("optimizer = dict(type='SGD', lr=0.1)")
+            >>> Config.fromfile(path).optimizer.lr
+            0.1
+        """
+        loader = Loader(
+            use_predefined_variables=use_predefined_variables,
+            use_environment_variables=use_environment_variables,
+            lazy_import=lazy_import,
+        )
+        name = os.fspath(filename)
+        data, source = loader.load_file(name)
+        return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
+
+    @staticmethod
+    def fromstring(cfg_str: str, file_format: str) -> Config:
+        """Load a config from text; relative bases are looked up in the working directory.
+
+        Args:
+            cfg_str: The text.
+            file_format: ``py``, ``json``, ``yaml`` or ``yml``, with or without a dot.
+
+        Raises:
+            ConfigError: If anything about the text is wrong.
+
+        Example:
+            >>> Config.fromstring("optimizer: {type: SGD, lr: 0.1}", "yaml").optimizer.lr
+            0.1
+        """
+        loader = Loader()
+        data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
+        return _from_loaded(data, source, None, loader.env_variables, True)
+
+    @staticmethod
+    def auto_argparser(description: str | None = None) -> tuple[ArgumentParser, Config]:
+        """A parser with one option for each key of the config that the command line names.
+
+        Args:
+            description: Of the program.
+
+        Returns:
+            The parser, and the config named by the first positional argument.
+        """
+        first = ArgumentParser(description=description, add_help=False)
+        first.add_argument("config", help="config file path")
+        known, _ = first.parse_known_args()
+        cfg = Config.fromfile(known.config)
+        parser = ArgumentParser(description=description)
+        parser.add_argument("config", help="config file path")
+        _add_options(parser, cfg._cfg_dict)
+        return parser, cfg
+
+    @property
+    def filename(self) -> str | None:
+        """Path of the file, as it was given."""
+        return self._filename
+
+    @property
+    def text(self) -> str:
+        """Text of the file and of all that it inherits from, each under its path."""
+        return self._text
+
+    @property
+    def env_variables(self) -> dict[str, str]:
+        """Environment variables that were set and that the content depends on."""
+        return self._env_variables
+
+    @property
+    def pretty_text(self) -> str:
+        """The content as Python source, formatted and loadable again."""
+        return to_python(self._cfg_dict)
+
+    def dump(self, file: str | Path | None = None) -> str | None:
+        """Write the content to a file, or give it as text.
+
+        Args:
+            file: Path ending in ``.py``, ``.json``, ``.yaml`` or ``.yml``; ``None`` for text.
+
+        Returns:
+            Without ``file``: text in the format of :attr:`filename`, Python if there is none.
+
+        Raises:
+            DumpError: If the format cannot hold a value.
+            UnsupportedFormatError: If the extension is none of the four.
+        """
+        if file is None:
+            return to_text(self._cfg_dict, format_of(self._filename) if self._filename else "py")
+        text = to_text(self._cfg_dict, format_of(os.fspath(file)))
+        Path(file).write_text(text, encoding="utf-8")
+        return None
+
+    def merge_from_dict(
+        self, options: Mapping[str, Any], allow_list_keys: bool = True, strict: bool = False
+    ) -> None:
+        """Merge options, whose keys may be dotted paths, into the content.
+
+        Args:
+            options: What to change.
+            allow_list_keys: Whether integer keys edit elements of lists.
+            strict: Whether a path that does not exist is an error.
+
+        Raises:
+            UnknownKeyError: If ``strict`` and a path does not exist.
+            MergeError: If a dict meets a value that is no dict.
+            ListIndexError: If an index names no element.
+
+        Example:
+            >>> cfg = Config(dict(pipeline=[dict(type="Load"), dict(type="Flip")]))
+            >>> cfg.merge_from_dict({"pipeline.0.type": "Read"})
+            >>> cfg.pipeline
+            [{'type': 'Read'}, {'type': 'Flip'}]
+        """
+        self._merge(options, "merge_from_dict", allow_list_keys=allow_list_keys, strict=strict)
+
+    def _merge(
+        self, options: Mapping[str, Any], origin: str, *, allow_list_keys: bool, strict: bool
+    ) -> None:
+        if strict:
+            require_known(self._cfg_dict, options)
+        tree = nested(options)
+        merged = ConfigDict(merge_dicts(self._cfg_dict, tree, allow_list_keys=allow_list_keys))
+        _refuse_reserved(merged, None)
+        object.__setattr__(self, "_cfg_dict", merged)
+        self._changes.extend((path, value, origin) for path, value in options.items())
+
+    def to_dict(self) -> dict[Any, Any]:
+        """Plain dicts and lists; lazy references become their dotted paths."""
+        return self._cfg_dict.to_dict()
+
+    def copy(self) -> Config:
+        """A config of its own top level; nested nodes are shared."""
+        return _with_content(self, self._cfg_dict.copy())
+
+    def __copy__(self) -> Config:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        result = _with_content(self, self._cfg_dict.__deepcopy__(memo))
+        memo[id(self)] = result
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_config, tuple(getattr(self, name) for name in _SLOTS)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _SLOTS:  # not set yet: the object is being made
+            raise AttributeError(name)
+        return self._cfg_dict[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in RESERVED_KEYS:
+            raise ReservedKeyError(_reserved(name))
+        setattr(self._cfg_dict, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        del self._cfg_dict[name]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._cfg_dict[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if key in RESERVED_KEYS:
+            raise ReservedKeyError(_reserved(key))
+        self._cfg_dict[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._cfg_dict[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._cfg_dict
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cfg_dict)
+
+    def __len__(self) -> int:
+        return len(self._cfg_dict)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Config):
+            return self._cfg_dict == other._cfg_dict
+        return self._cfg_dict == other if isinstance(other, dict) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Config (path: {self._filename}): {self._cfg_dict!r}"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *map(str, self._cfg_dict)})
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Value of ``key``, or ``default``."""
+        return self._cfg_dict.get(key, default)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove ``key`` and return its value, or ``default`` if it is not there."""
+        return self._cfg_dict.pop(key, *default)
+
+    def keys(self) -> Any:
+        """The keys."""
+        return self._cfg_dict.keys()
+
+    def values(self) -> Any:
+        """The values."""
+        return self._cfg_dict.values()
+
+    def items(self) -> Any:
+        """Pairs of key and value."""
+        return self._cfg_dict.items()
+
+
+def apply_overrides(cfg: Config, overrides: Iterable[str]) -> None:
+    """Apply ``key=value`` arguments of a command line.
+
+    A path that the config does not have is an error, unless its argument starts with ``+``.
+
+    Args:
+        cfg: The config; it is changed only if every override is good.
+        overrides: The arguments, such as ``optim_wrapper.optimizer.lr=0.01`` or ``+tag=first``.
+
+    Raises:
+        UnknownKeyError: If a path does not exist; the nearest ones are named.
+        OverrideSyntaxError: If an argument is not of the form ``key=value``.
+        MergeError: If a dict meets a value that is no dict.
+
+    Example:
+        >>> cfg = Config(dict(optimizer=dict(type="SGD", lr=0.1)))
+        >>> apply_overrides(cfg, ["optimizer.lr=0.01", "+optimizer.nesterov=true"])
+        >>> cfg.optimizer
+        {'type': 'SGD', 'lr': 0.01, 'nesterov': True}
+    """
+    trial = cfg.copy()
+    object.__setattr__(trial, "_changes", list(cfg._changes))
+    for key, value, is_new in split_additions(overrides):
+        trial._merge({key: value}, "command line", allow_list_keys=True, strict=not is_new)
+    object.__setattr__(cfg, "_cfg_dict", trial._cfg_dict)
+    object.__setattr__(cfg, "_changes", trial._changes)
+
+
+def _from_loaded(
+    data: dict[Any, Any],
+    source: Source,
+    filename: str | None,
+    env_variables: dict[str, str],
+    import_custom_modules: bool,
+) -> Config:
+    try:
+        node = fresh_node(data)
+    except RecursionError as err:
+        raise CircularBaseError("a value contains itself", filename=source.path) from err
+    _refuse_reserved(node, source.path)
+    if import_custom_modules and IMPORTS_KEY in node:
+        import_modules(*imports_of(node[IMPORTS_KEY]), filename=source.path)
+    cfg = Config.__new__(Config)
+    _set_slots(cfg, node, filename, source.full_text(), env_variables, source, [])
+    return cfg
+
+
+def import_modules(names: Iterable[str], allow_failed: bool, filename: str | None) -> None:
+    """Import the modules of ``custom_imports``.
+
+    Raises:
+        ConfigImportError: If one cannot be imported and ``allow_failed`` is false.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as err:
+            message = f"`{IMPORTS_KEY}`: cannot import {name!r}: {err}"
+            if not allow_failed:
+                raise ConfigImportError(message, filename=filename) from err
+            warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _set_slots(cfg: Config, *values: Any) -> None:
+    for name, value in zip(_SLOTS, values, strict=True):
+        object.__setattr__(cfg, name, value)
+
+
+def _with_content(cfg: Config, node: ConfigDict) -> Config:
+    values = [getattr(cfg, name) for name in _SLOTS]
+    return _rebuild_config(node, *values[1:-1], list(cfg._changes))
+
+
+def _rebuild_config(*values: Any) -> Config:
+    cfg = Config.__new__(Config)
+    _set_slots(cfg, *values)
+    return cfg
+
+
+def _reserved(key: str) -> str:
+    return f"key {key!r} is reserved: Config has an attribute of that name"
+
+
+def _refuse_reserved(node: ConfigDict, filename: str | None) -> None:
+    for key in RESERVED_KEYS:
+        if key in node:
+            raise ReservedKeyError(_reserved(key), filename=filename)
+
+
+def _add_options(parser: ArgumentParser, node: ConfigDict, prefix: str = "") -> None:
+    """One option for each leaf: ``--a.b`` of the type of its present value."""
+    for key, value in node.items():
+        option = f"--{prefix}{key}"
+        if isinstance(value, ConfigDict):
+            _add_options(parser, value, f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            parser.add_argument(option, action="store_true", default=value)
+        elif isinstance(value, (int, float, str)):
+            parser.add_argument(option, type=type(value), default=value)
+        elif isinstance(value, (list, tuple)) and value:
+            parser.add_argument(option, type=type(value[0]), nargs="+", default=value)

@@ -1,0 +1,66 @@
+"""Config as JSON and YAML text, checked to give the same config back."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from drivetrain.config._configdict import plain
+from drivetrain.config._errors import DumpError
+from drivetrain.config._printer import to_python
+from drivetrain.config._sources import Format
+
+
+def to_text(config: dict[Any, Any], file_format: Format) -> str:
+    """``config`` in one of the three formats.
+
+    Raises:
+        DumpError: If the format cannot hold a value.
+    """
+    if file_format == "py":
+        return to_python(config)
+    data = plain(config)
+    _check(data, file_format, "", set())
+    if file_format == "json":
+        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    import yaml  # a third of this package's import time, and only YAML needs it
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+        """Safe dumping that repeats shared values: an anchor is noise in a config."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:
+    """Refuse what would come back as something else.
+
+    A tuple is written as a list: the formats know one kind of sequence.
+    """
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in open_ids:
+            raise DumpError(f"{path}: the value contains itself")
+        open_ids.add(id(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            here = f"{path}.{key}" if path else str(key)
+            if isinstance(value, dict) and not _is_key(key, file_format):
+                raise DumpError(f"{here}: {file_format} cannot hold the key {key!r}")
+            _check(item, file_format, here, open_ids)
+        open_ids.discard(id(value))
+    elif isinstance(value, float) and type(value) is float:
+        if file_format == "json" and not math.isfinite(value):
+            raise DumpError(f"{path}: JSON cannot hold {value!r}")
+    elif type(value) not in (str, int, bool, type(None)):
+        raise DumpError(
+            f"{path}: {file_format} cannot hold {value!r} of type {type(value).__name__}; "
+            "dump to .py, or store a plain value"
+        )
+
+
+def _is_key(key: Any, file_format: Format) -> bool:
+    if file_format == "json":
+        return type(key) is str
+    return type(key) in (str, int, bool, float, type(None))

@@ -1,0 +1,199 @@
+"""Every error of this package.
+
+::
+
+    ConfigError
+    ├── ConfigFileNotFoundError   FileNotFoundError  a file, or a base of one, is not there
+    ├── UnsupportedFormatError    OSError            neither .py, .json, .yaml nor .yml
+    ├── ConfigParseError          ValueError         not valid Python, JSON or YAML
+    ├── ConfigExecutionError      RuntimeError       a Python config raised while it ran
+    ├── ConfigImportError         ImportError        an import, or custom_imports, fails
+    ├── TemplateError             ValueError         a ``{{ ... }}`` that cannot be filled in
+    │   ├── EnvironmentVariableError  KeyError       ``{{$NAME:}}`` not set and without default
+    │   └── UnknownBaseValueError     KeyError, AttributeError   ``_base_.x`` is in no base
+    ├── CircularBaseError         RecursionError     a file inherits from itself
+    ├── DuplicateKeyError         KeyError           two bases define one key
+    ├── ReservedKeyError          KeyError           a key that ``Config`` needs for itself
+    ├── MixedStyleError           TypeError          ``_base_`` and ``read_base`` in one chain
+    ├── MergeError                TypeError          a dict meets something that is no dict
+    ├── ListIndexError            IndexError, KeyError       no such element to override
+    ├── OverrideSyntaxError       ValueError         not of the form ``key=value``
+    ├── UnknownKeyError           KeyError           an override names a path that is not there
+    ├── MissingKeyError           KeyError, AttributeError   a key was read that is not there
+    ├── LazyImportError           ImportError        a lazily imported name cannot be imported
+    ├── DumpError                 TypeError, ValueError      the format cannot hold a value
+    └── UnsafeConfigError         ValueError         refused under ``safe=True``
+
+Each is also the builtin that a caller would expect, and carries ``filename`` and ``lineno``
+(``None`` where there is no file); when they are known, the text starts with ``file:line:``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class ConfigError(Exception):
+    """Root of all errors of this package.
+
+    Args:
+        message: What is wrong, and what to do about it.
+        filename: The config file that is to blame, if one is.
+        lineno: The line in it, counted from 1.
+    """
+
+    filename: str | None
+    lineno: int | None
+
+    def __init__(
+        self, message: str, *, filename: str | None = None, lineno: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.filename = filename
+        self.lineno = lineno
+
+    def __str__(self) -> str:  # KeyError would show repr(message), newlines as \n
+        if self.filename is None:
+            return self.message
+        place = self.filename if self.lineno is None else f"{self.filename}:{self.lineno}"
+        return f"{place}: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_error, (type(self), self.args, self.__dict__)
+
+
+def _rebuild_error(
+    cls: type[ConfigError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ConfigError:
+    """Restore an error on the other side of a process border, whatever its signature."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
+    """A config file, or a base that one names, does not exist."""
+
+
+class UnsupportedFormatError(ConfigError, OSError):
+    """The file is neither Python, JSON nor YAML."""
+
+
+class ConfigParseError(ConfigError, ValueError):
+    """The text of a file is not valid in its format."""
+
+
+class ConfigExecutionError(ConfigError, RuntimeError):
+    """A Python config raised an exception while it ran; the exception is the ``__cause__``."""
+
+
+class ConfigImportError(ConfigError, ImportError):
+    """A module that a config imports, or lists in ``custom_imports``, cannot be imported."""
+
+
+class TemplateError(ConfigError, ValueError):
+    """A ``{{ ... }}`` cannot be filled in."""
+
+
+class EnvironmentVariableError(TemplateError, KeyError):
+    """An environment variable is not set, and the config gives no default."""
+
+
+class UnknownBaseValueError(TemplateError, KeyError, AttributeError):
+    """``_base_.a.b`` or ``{{_base_.a.b}}`` names nothing that the bases define."""
+
+
+class CircularBaseError(ConfigError, RecursionError):
+    """A config inherits from itself, directly or through others."""
+
+
+class DuplicateKeyError(ConfigError, KeyError):
+    """Two bases of one file define the same key."""
+
+
+class ReservedKeyError(ConfigError, KeyError):
+    """A config uses a key that is an attribute of ``Config`` itself."""
+
+
+class MixedStyleError(ConfigError, TypeError):
+    """One inheritance chain mixes ``_base_`` files with ``read_base`` files."""
+
+
+class MergeError(ConfigError, TypeError):
+    """A dict is to be merged into something that is no dict."""
+
+
+class ListIndexError(ConfigError, IndexError, KeyError):
+    """A merge names a list element that does not exist."""
+
+
+class OverrideSyntaxError(ConfigError, ValueError):
+    """An override is not of the form ``key=value``."""
+
+
+class UnknownKeyError(ConfigError, KeyError):
+    """An override names a path that the config does not have.
+
+    Attributes:
+        path: The dotted path that was asked for.
+        nearest: Existing paths that look like it, the best first.
+    """
+
+    def __init__(self, message: str, *, path: str, nearest: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+        self.nearest = tuple(nearest)
+
+
+class MissingKeyError(ConfigError, KeyError, AttributeError):
+    """A key was read, by item or by attribute, that its dict does not have.
+
+    Both a ``KeyError`` and an ``AttributeError``: one C-level look-up serves both spellings.
+
+    Attributes:
+        key: The key that was asked for.
+        available: The keys that are there.
+    """
+
+    def __init__(self, key: object, available: Iterable[object] = ()) -> None:
+        super().__init__("")
+        self.args = (key,)
+        self.key = key
+        self.available = tuple(available)
+
+    def __str__(self) -> str:
+        # Made on demand: hasattr and getattr(..., default) raise this without showing it.
+        return f"no key {self.key!r} in this config{nearest_hint(self.key, self.available)}"
+
+
+class LazyImportError(ConfigError, ImportError):
+    """A name that a config imports lazily is needed now, and cannot be imported."""
+
+
+class DumpError(ConfigError, TypeError, ValueError):
+    """A value cannot be written in the chosen format."""
+
+
+class UnsafeConfigError(ConfigError, ValueError):
+    """A file that is loaded with ``safe=True`` does something that data never needs."""
+
+
+def nearest_names(name: object, names: Iterable[object], count: int = 3) -> list[str]:
+    """Up to ``count`` of ``names`` that look like ``name``, the best first."""
+    import difflib  # only for errors: half the cost of importing this package otherwise
+
+    return difflib.get_close_matches(str(name), [str(each) for each in names], n=count, cutoff=0.6)
+
+
+def nearest_hint(name: object, names: Iterable[object]) -> str:
+    """The end of a message about an unknown name: the nearest ones, or all that there are."""
+    names = list(names)
+    if near := nearest_names(name, names):
+        return "; did you mean " + " or ".join(repr(each) for each in near) + "?"
+    if not names:
+        return "; it is empty"
+    shown = ", ".join(repr(each) for each in names[:12])
+    return f"; it has {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,425 @@
+"""Loading a config file with everything that it inherits from."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from drivetrain.config._configdict import ConfigDict, fresh
+from drivetrain.config._data_file import parse_data
+from drivetrain.config._errors import (
+    CircularBaseError,
+    ConfigError,
+    DuplicateKeyError,
+    MixedStyleError,
+    UnknownBaseValueError,
+    nearest_hint,
+)
+from drivetrain.config._merge import merge_dicts, without_delete_keys
+from drivetrain.config._pure_python import PureModule, run_pure
+from drivetrain.config._python_file import (
+    BASE_KEY,
+    Namespace,
+    compile_config,
+    config_keys,
+    run_config,
+)
+from drivetrain.config._sources import (
+    Format,
+    Source,
+    Style,
+    format_of,
+    read_text,
+    resolve_package_path,
+)
+from drivetrain.config._templates import Marks, TemplateContext, base_text, fill_python
+
+DEPRECATION_KEY = "_deprecation_"
+IMPORTS_KEY = "custom_imports"
+SCOPE_KEY = "_scope_"
+_READ_BASE = re.compile(r"^[^\S\n]*with\s+read_base\s*\(", re.MULTILINE)
+_BASE = re.compile(r"^_base_\s*[:=]|\{\{\s*_base_\.", re.MULTILINE)
+_IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+import|import\s+([\w.]+))", re.MULTILINE)
+
+
+class Loader:
+    """Loads one config and its bases.
+
+    Args:
+        use_predefined_variables: Whether ``{{ fileDirname }}`` and its kin are replaced.
+        use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
+        lazy_import: ``True`` for pure Python files, ``False`` for text-style files, ``None`` to see
+            it from the file.
+    """
+
+    def __init__(
+        self,
+        *,
+        use_predefined_variables: bool = True,
+        use_environment_variables: bool = True,
+        lazy_import: bool | None = None,
+    ) -> None:
+        self._use_predefined_variables = use_predefined_variables
+        self._use_environment_variables = use_environment_variables
+        self._style: Style | None = None
+        if lazy_import is not None:
+            self._style = "pure" if lazy_import else "text"
+        self._open: list[str] = []
+        self.env_variables: dict[str, str] = {}
+
+    def load_file(
+        self, path: str, *, asked_by: tuple[str, int | None] | None = None
+    ) -> tuple[dict[Any, Any], Source]:
+        """Content of a file with its bases merged in, and where it came from.
+
+        Args:
+            path: The file, or ``package::path``.
+            asked_by: File and line that named it, for errors.
+        """
+        scope = None
+        if "::" in path:
+            path, scope = resolve_package_path(path, asked_by=asked_by)
+        file_format = format_of(path)
+        with self._opened(path, asked_by):
+            text = read_text(path, asked_by=asked_by)
+            data, source = self.load_text(text, file_format, path)
+        if scope is not None:
+            source.scope = scope
+            data = with_scope(data, scope)
+        return data, source
+
+    def load_text(
+        self, text: str, file_format: Format, filename: str
+    ) -> tuple[dict[Any, Any], Source]:
+        """Content of a text with its bases merged in, and where it came from."""
+        source = Source(filename, file_format, text)
+        if file_format == "py":
+            source.style = self._style_of(text, filename)
+            if source.style == "pure":
+                return self._load_pure(source), source
+            return self._load_text_style(source), source
+        return self._load_data(source), source
+
+    @contextmanager
+    def _opened(self, path: str, asked_by: tuple[str, int | None] | None) -> Iterator[None]:
+        """Mark ``path`` as being loaded, so that a file that inherits from itself is an error."""
+        identity = os.path.realpath(path)
+        if identity in self._open:
+            filename, lineno = asked_by or (None, None)
+            chain = [*self._open[self._open.index(identity) :], identity]
+            raise CircularBaseError(
+                "inherits from itself: " + " -> ".join(os.path.basename(each) for each in chain),
+                filename=filename,
+                lineno=lineno,
+            )
+        self._open.append(identity)
+        try:
+            yield
+        finally:
+            self._open.pop()
+
+    def _context(self, source: Source) -> TemplateContext:
+        return TemplateContext(
+            source.path,
+            self._use_predefined_variables,
+            self._use_environment_variables,
+            used_environment=self.env_variables,
+            templates=source.templates,
+        )
+
+    # Text style ---------------------------------------------------------------------------------
+
+    def _load_text_style(self, source: Source) -> dict[Any, Any]:
+        filled = fill_python(source.text, self._context(source))
+        inherited = _Inherited(source.path)
+
+        def on_base(names: Any, lineno: int) -> Any:
+            inherited.data = self._load_bases(names, source, lineno)
+            return BaseView(inherited.data, source.path)
+
+        namespace = Namespace(
+            on_base,
+            {
+                "__file__": source.path,
+                "__name__": "__config__",
+                "__base_value__": inherited.value,
+                "__base_text__": inherited.text,
+            },
+        )
+        run_config(compile_config(filled, source.path), namespace, source.path)
+        source.data = config_keys(namespace, filled)
+        return self._finish(source, inherited.data)
+
+    def _load_data(self, source: Source) -> dict[Any, Any]:
+        context = self._context(source)
+        marks = Marks(source.text, context)
+        raw = parse_data(source.text, source.format, source.path, marks)
+        inherited = _Inherited(source.path)
+        if BASE_KEY in raw:
+            names = marks.resolve(raw.pop(BASE_KEY), inherited.value)
+            line = _line_of(source.text, BASE_KEY)
+            inherited.data = self._load_bases(names, source, line)
+        try:
+            source.data = marks.resolve(raw, inherited.value)
+        except ConfigError as err:
+            if err.filename is None:
+                err.filename = source.path
+            raise
+        return self._finish(source, inherited.data)
+
+    def _load_bases(self, names: Any, source: Source, lineno: int | None) -> dict[Any, Any]:
+        """The bases that ``names`` lists, merged into one dict."""
+        names = [names] if isinstance(names, (str, os.PathLike)) else names
+        if not isinstance(names, (list, tuple)) or not all(
+            isinstance(name, (str, os.PathLike)) for name in names
+        ):
+            raise ConfigError(
+                f"`{BASE_KEY}` is a path or a list of paths, not {names!r}",
+                filename=source.path,
+                lineno=lineno,
+            )
+        if self._style == "pure":
+            raise MixedStyleError(_mixed(BASE_KEY), filename=source.path, lineno=lineno)
+        self._style = "text"
+        merged: dict[Any, Any] = {}
+        for name in map(os.fspath, names):
+            path = name if "::" in name else beside(source.path, name)
+            data, base = self.load_file(path, asked_by=(source.path, lineno))
+            source.bases.append(base)
+            self._check_duplicates(merged, data, source, lineno)
+            imports = _joined_imports(merged, data)
+            merged.update(data)
+            if imports:
+                merged[IMPORTS_KEY] = imports
+        return merged
+
+    def _check_duplicates(
+        self, merged: dict[Any, Any], data: dict[Any, Any], source: Source, lineno: int | None
+    ) -> None:
+        twice = [key for key in data if key in merged and key != IMPORTS_KEY]
+        if not twice:
+            return
+        key = twice[0]
+        first = next(base for base in source.bases if _defines(base, key))
+        second = source.bases[-1]
+        more = f" (also {', '.join(map(repr, twice[1:]))})" if len(twice) > 1 else ""
+        raise DuplicateKeyError(
+            f"key {key!r} is defined by two bases, {first.path} and {second.path}{more}; "
+            "bases of one file must not overlap: remove it from one, or chain the files",
+            filename=source.path,
+            lineno=lineno,
+        )
+
+    def _finish(self, source: Source, inherited: dict[Any, Any]) -> dict[Any, Any]:
+        """Own content over the inherited one."""
+        own = source.data
+        if DEPRECATION_KEY in own:
+            _warn_deprecated(source.path, own.pop(DEPRECATION_KEY))
+        if not source.bases:
+            return without_delete_keys(own) if _mentions_delete(source) else own
+        try:
+            merged = merge_dicts(inherited, own)
+        except ConfigError as err:
+            if err.filename is None:
+                err.filename = source.path
+                err.lineno = _line_of(source.text, err.message.partition(":")[0].split(".")[0])
+            raise
+        if imports := _joined_imports(inherited, own):
+            merged[IMPORTS_KEY] = imports
+        return merged
+
+    # Pure Python --------------------------------------------------------------------------------
+
+    def _load_pure(self, source: Source) -> dict[Any, Any]:
+        self._style = "pure"
+
+        def read(path: str, lineno: int) -> PureModule:
+            data, base = self.load_file(path, asked_by=(source.path, lineno))
+            if base.style == "text":
+                raise MixedStyleError(_mixed(base.path), filename=source.path, lineno=lineno)
+            source.bases.append(base)
+            return PureModule(base.path, data, base.helpers)
+
+        module = run_pure(source.text, source.path, read)
+        source.data, source.helpers = module.values, module.helpers
+        if DEPRECATION_KEY in source.data:
+            _warn_deprecated(source.path, source.data.pop(DEPRECATION_KEY))
+        return source.data
+
+    def _style_of(self, text: str, filename: str) -> Style | None:
+        """Style of a Python text: what it shows itself, else that of the chain it is part of."""
+        pure = _READ_BASE.search(text)
+        based = _BASE.search(text)
+        if pure and (based or self._style == "text"):
+            line = text.count("\n", 0, pure.start()) + 1
+            raise MixedStyleError(_mixed("read_base"), filename=filename, lineno=line)
+        if based and self._style == "pure":
+            line = text.count("\n", 0, based.start()) + 1
+            raise MixedStyleError(_mixed(BASE_KEY), filename=filename, lineno=line)
+        if pure:
+            return "pure"
+        if based:
+            return "text"
+        if self._style is not None:
+            return self._style
+        return "pure" if _imports_third_party(text) else None
+
+
+class _Inherited:
+    """What a text-style file inherits: filled when its ``_base_`` is read, asked by templates."""
+
+    def __init__(self, filename: str) -> None:
+        self._filename = filename
+        self.data: dict[Any, Any] = {}
+
+    def value(self, name: str) -> Any:
+        """A copy of the value of the bases under a dotted name."""
+        value: Any = self.data
+        for index, part in enumerate(name.split(".")):
+            if isinstance(value, dict) and part in value:
+                value = dict.__getitem__(value, part)
+            elif isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                keys = list(value) if isinstance(value, dict) else range(_length(value))
+                known = ".".join(name.split(".")[:index])
+                raise UnknownBaseValueError(
+                    f"the bases define no {name!r}"
+                    + (f": {known!r} has no {part!r}" if known else "")
+                    + nearest_hint(part, keys)
+                )
+        return fresh(value)
+
+    def text(self, name: str) -> str:
+        """The same, as it reads inside a string."""
+        return base_text(self.value(name), name)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple)) else 0
+
+
+class BaseView:
+    """``_base_`` as a Python config sees it: attributes are copies of what the bases define."""
+
+    def __init__(self, data: dict[Any, Any], filename: str) -> None:
+        self.__data = data
+        self.__filename = filename
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__data:
+            raise UnknownBaseValueError(
+                f"the bases define no {name!r}{nearest_hint(name, self.__data)}"
+            )
+        return fresh(self.__data[name])
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__data)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A copy of the value under ``name``, or ``default``."""
+        return getattr(self, name) if name in self.__data else default
+
+
+def with_scope(data: dict[Any, Any], scope: str) -> dict[Any, Any]:
+    """``data`` whose outermost nodes (dicts with ``type``) carry ``_scope_``."""
+    return {key: _scoped(value, scope) for key, value in dict.items(data)}
+
+
+def _scoped(value: Any, scope: str) -> Any:
+    if isinstance(value, dict):
+        if "type" in value:
+            node = ConfigDict(value) if isinstance(value, ConfigDict) else dict(value)
+            if dict.get(value, SCOPE_KEY) is None:
+                dict.__setitem__(node, SCOPE_KEY, scope)
+            return node
+        return {key: _scoped(item, scope) for key, item in dict.items(value)}
+    if type(value) in (list, tuple):
+        return type(value)(_scoped(item, scope) for item in value)
+    return value
+
+
+def beside(path: str, name: str) -> str:
+    """``name`` as seen from the folder of the file ``path``."""
+    return os.path.normpath(os.path.join(os.path.dirname(path), os.path.expanduser(name)))
+
+
+def imports_of(setting: Any) -> tuple[list[str], bool]:
+    """Modules and ``allow_failed_imports`` of a ``custom_imports`` value.
+
+    Raises:
+        ConfigError: If it has another form.
+    """
+    known = isinstance(setting, dict) and not set(setting) - {"imports", "allow_failed_imports"}
+    names = dict.get(setting, "imports", []) if known else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"`{IMPORTS_KEY}` is dict(imports=[names of modules], allow_failed_imports=False), "
+            f"not {setting!r}"
+        )
+    return list(names), bool(dict.get(setting, "allow_failed_imports", False))
+
+
+def _joined_imports(first: dict[Any, Any], second: dict[Any, Any]) -> dict[str, Any] | None:
+    """``custom_imports`` of two parts of a chain together, if both have some."""
+    if IMPORTS_KEY not in first or IMPORTS_KEY not in second:
+        return None
+    if dict.get(second[IMPORTS_KEY], "_delete_"):
+        return None
+    names, allow = imports_of(first[IMPORTS_KEY])
+    more, allow_more = imports_of(second[IMPORTS_KEY])
+    names += [name for name in more if name not in names]
+    if "allow_failed_imports" in second[IMPORTS_KEY]:
+        allow = allow_more
+    return {"imports": names, "allow_failed_imports": allow}
+
+
+def _imports_third_party(text: str) -> bool:
+    import sys
+
+    for match in _IMPORT.finditer(text):
+        name = (match[1] or match[2]).partition(".")[0]
+        if name and name not in sys.stdlib_module_names:
+            return True
+    return False
+
+
+def _mentions_delete(source: Source) -> bool:
+    return "_delete_" in source.text or bool(source.templates)
+
+
+def _defines(source: Source, key: Any) -> bool:
+    return key in source.data or any(_defines(base, key) for base in source.bases)
+
+
+def _line_of(text: str, key: str) -> int | None:
+    match = re.search(rf"^\W*{re.escape(str(key))}\b", text, re.MULTILINE)
+    return None if match is None else text.count("\n", 0, match.end()) + 1
+
+
+def _mixed(what: str) -> str:
+    return (
+        f"{what!r} mixes text style (`_base_`, templates) with pure Python style (`read_base`, "
+        "lazy imports); one chain of files has one style"
+    )
+
+
+def _warn_deprecated(filename: str, notice: Any) -> None:
+    message = f"the config file {filename} is deprecated and will be removed."
+    if isinstance(notice, dict):
+        if "expected" in notice:
+            message += f" Use {notice['expected']} instead."
+        if "reference" in notice:
+            message += f" More at {notice['reference']}."
+    warnings.warn(message, DeprecationWarning, stacklevel=2)

@@ -1,0 +1,244 @@
+"""Overrides: ``a.b=1`` from a command line, and dotted keys in a dict."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from drivetrain.config._errors import (
+    ConfigError,
+    OverrideSyntaxError,
+    UnknownKeyError,
+    nearest_names,
+)
+
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+
+
+def parse_value(text: str) -> Any:
+    """The value that ``text`` spells on a command line.
+
+    ``1``, ``1e-3``, ``true``, ``None`` are what they look like; ``[a,b]``, ``(a,b)`` and ``{a: b}``
+    nest; ``a,b`` is a list; everything else is a string. Quotes force a string.
+
+    Raises:
+        OverrideSyntaxError: If brackets or quotes do not match.
+
+    Example:
+        >>> parse_value("[(1,2),true,adam]")
+        [(1, 2), True, 'adam']
+    """
+    text = text.strip()
+    if _is_quoted(text) and text[1:2] in _BRACKETS and text[-2:-1] == _BRACKETS[text[1]]:
+        text = text[1:-1]  # quotes that were meant for the shell
+    parts = _split(text, ",")
+    if len(parts) > 1:
+        if parts[-1] == "":
+            parts.pop()  # a trailing comma, as in Python
+        return [parse_value(part) for part in parts]
+    if text[:1] in _BRACKETS and text[-1:] == _BRACKETS[text[0]]:
+        return _parse_bracketed(text)
+    return _parse_scalar(text)
+
+
+def _parse_bracketed(text: str) -> Any:
+    parts = _split(text[1:-1], ",")
+    if parts[-1].strip() == "":
+        parts.pop()
+    if text[0] == "{":
+        return dict(_parse_pair(part) for part in parts)
+    values = [parse_value(part) for part in parts]
+    return values if text[0] == "[" else tuple(values)
+
+
+def _parse_pair(text: str) -> tuple[Any, Any]:
+    key, *rest = _split(text, ":")
+    if not rest:
+        raise OverrideSyntaxError(f"{text!r} is no `key: value` inside {{...}}")
+    return _parse_scalar(key.strip()), parse_value(":".join(rest))
+
+
+def _parse_scalar(text: str) -> Any:
+    if _is_quoted(text):
+        return text[1:-1]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] in "'\"" and text[0] == text[-1] and text[0] not in text[1:-1]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Parts of ``text`` between separators that stand outside of brackets and quotes."""
+    parts, start, closing, quote = [], 0, [], ""
+    for index, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"" and text[start:index].strip(" [({:,") == "":
+            quote = char  # inside a word it is an apostrophe
+        elif char in _BRACKETS:
+            closing.append(_BRACKETS[char])
+        elif char in "])}":
+            if not closing or closing.pop() != char:
+                raise OverrideSyntaxError(f"unmatched {char!r} in {text!r}")
+        elif char == separator and not closing:
+            parts.append(text[start:index])
+            start = index + 1
+    if closing or quote:
+        raise OverrideSyntaxError(f"{(quote or closing[-1])!r} is missing in {text!r}")
+    return [*parts, text[start:]]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Dotted key and value of ``key=value``; a leading ``+`` stays with the key.
+
+    Raises:
+        OverrideSyntaxError: If it has another form.
+
+    Example:
+        >>> parse_override("optim_wrapper.optimizer.lr=0.01")
+        ('optim_wrapper.optimizer.lr', 0.01)
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not all(key.lstrip("+").split(".")):
+        raise OverrideSyntaxError(
+            f"{text!r} is no override; write key=value, for example optimizer.lr=0.01"
+        )
+    return key, parse_value(value)
+
+
+def nested(options: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Dotted keys as nested dicts: ``{"a.b": 1}`` becomes ``{"a": {"b": 1}}``."""
+    result: dict[Any, Any] = {}
+    for key, value in options.items():
+        parts = key.split(".") if isinstance(key, str) else [key]
+        node = result
+        for part in parts[:-1]:
+            inner = node.setdefault(part, {})
+            if not isinstance(inner, dict):
+                inner = node[part] = {}
+            node = inner
+        node[parts[-1]] = value
+    return result
+
+
+def require_known(config: Mapping[Any, Any], options: Mapping[Any, Any]) -> None:
+    """Check that each path of ``options`` exists in ``config``.
+
+    Raises:
+        UnknownKeyError: If one does not; it names the nearest that do.
+    """
+    for path, _ in leaf_paths(options, dotted_keys=True):
+        if not _exists(config, path.split(".")):
+            raise unknown_path(config, path)
+
+
+def unknown_path(config: Mapping[Any, Any], path: str) -> UnknownKeyError:
+    """The error for a path that ``config`` does not have."""
+    nearest = nearest_paths(config, path)
+    message = f"the config has no {path!r}"
+    if nearest:
+        message += "; did you mean " + " or ".join(repr(each) for each in nearest) + "?"
+    message += f" To add a new key, write +{path}=..."
+    return UnknownKeyError(message, path=path, nearest=nearest)
+
+
+def nearest_paths(config: Mapping[Any, Any], path: str, count: int = 3) -> list[str]:
+    """Existing paths that look like ``path``, or end like it, the best first."""
+    known = [known_path for known_path, _ in leaf_paths(config, inner_nodes=True)]
+    near = nearest_names(path, known, count)
+    last = path.rpartition(".")[2]
+    same_end = [each for each in known if each.rpartition(".")[2] == last and each not in near]
+    if not near and not same_end:
+        ends = {each.rpartition(".")[2]: each for each in known}
+        near = [ends[end] for end in nearest_names(last, ends, count)]
+    return [*near, *same_end][:count]
+
+
+def leaf_paths(
+    node: Any, prefix: str = "", *, inner_nodes: bool = False, dotted_keys: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of each leaf of a nest of dicts and lists.
+
+    Args:
+        node: Where to start.
+        prefix: Path of ``node``.
+        inner_nodes: Whether dicts and lists are reported too.
+        dotted_keys: Whether ``node`` holds options: then lists are leaves.
+    """
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        items = dict.items(node)
+    elif isinstance(node, Mapping):
+        items = node.items()
+    elif isinstance(node, (list, tuple)) and not dotted_keys:
+        items = enumerate(node)
+    else:
+        yield prefix, node
+        return
+    empty = True
+    for key, value in items:
+        empty = False
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if inner_nodes and isinstance(value, (Mapping, list, tuple)) and value:
+            yield path, value
+        yield from leaf_paths(value, path, inner_nodes=inner_nodes, dotted_keys=dotted_keys)
+    if empty and prefix:
+        yield prefix, node
+
+
+def _exists(node: Any, parts: Sequence[str]) -> bool:
+    for part in parts:
+        if isinstance(node, Mapping) and part in node:
+            node = dict.__getitem__(node, part) if isinstance(node, dict) else node[part]
+        elif isinstance(node, (list, tuple)) and part.lstrip("-").isdigit():
+            if not -len(node) <= int(part) < len(node):
+                return False
+            node = node[int(part)]
+        else:
+            return False
+    return True
+
+
+def split_additions(overrides: Iterable[str]) -> list[tuple[str, Any, bool]]:
+    """Key, value, and whether the key may be new, of each ``key=value`` or ``+key=value``."""
+    parsed = []
+    for text in overrides:
+        key, value = parse_override(text)
+        parsed.append((key.removeprefix("+"), value, key.startswith("+")))
+    return parsed
+
+
+class DictAction(argparse.Action):
+    """Collects ``key=value`` arguments in one dict; several uses add up.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> _ = parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+        >>> parser.parse_args(["--cfg-options", "optimizer.lr=0.1", "gpus=0,1"]).cfg_options
+        {'optimizer.lr': 0.1, 'gpus': [0, 1]}
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add ``values`` to what earlier uses collected."""
+        collected = dict(getattr(namespace, self.dest, None) or {})
+        for text in [values] if isinstance(values, str) else values or ():
+            try:
+                key, value = parse_override(text)
+            except ConfigError as err:
+                raise argparse.ArgumentError(self, str(err)) from err
+            collected[key] = value
+        setattr(namespace, self.dest, collected)

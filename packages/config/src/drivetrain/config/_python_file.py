@@ -1,0 +1,209 @@
+"""Running a Python config, and telling its keys from its helpers."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from drivetrain.config._errors import (
+    ConfigError,
+    ConfigExecutionError,
+    ConfigImportError,
+    ConfigParseError,
+    nearest_hint,
+)
+
+BASE_KEY = "_base_"
+_HELPER_TYPES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+_BINDS_HELPERS = re.compile(
+    r"^[^\S\n]*(?:from|import|for|async|with|except|match|case)\b|:=", re.MULTILINE
+)
+
+
+class Namespace(dict):
+    """The globals of a Python config while it runs.
+
+    Assigning ``_base_`` loads the bases on the spot: the next line can use them, and the list
+    may be computed.
+    """
+
+    def __init__(self, on_base: Callable[[Any, int], Any], content: dict[str, Any]) -> None:
+        super().__init__(content)
+        self._on_base = on_base
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == BASE_KEY:
+            # One frame up is the config itself: its line is what an error should name.
+            value = self._on_base(value, _line_of_caller())
+        dict.__setitem__(self, key, value)
+
+
+def _line_of_caller() -> int:
+    return sys._getframe(2).f_lineno
+
+
+def compile_config(source: str, filename: str) -> types.CodeType:
+    """Compiled config.
+
+    Raises:
+        ConfigParseError: If it is not valid Python.
+    """
+    try:
+        return compile(source, filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as err:  # ValueError: a null byte, before 3.12
+        line = getattr(err, "lineno", None)
+        text = (getattr(err, "text", None) or "").strip()
+        shown = f": {text}" if text else ""
+        reason = getattr(err, "msg", None) or str(err)
+        raise ConfigParseError(
+            f"not valid Python: {reason}{shown}", filename=filename, lineno=line
+        ) from err
+    except (RecursionError, MemoryError) as err:
+        raise ConfigParseError("nested too deeply to be parsed", filename=filename) from err
+
+
+def run_config(code: types.CodeType, namespace: dict[str, Any], filename: str) -> None:
+    """Run a compiled config in ``namespace``.
+
+    Raises:
+        ConfigExecutionError: If it raises; the line of the config is named.
+        ConfigImportError: If what it raises is an ``ImportError``.
+    """
+    try:
+        exec(code, namespace)
+    except ConfigError as err:
+        if err.filename is None:
+            err.filename, err.lineno = filename, line_in_file(err, filename)
+        raise
+    except Exception as err:
+        _raise_execution_error(err, namespace, filename)
+
+
+def _raise_execution_error(err: Exception, namespace: dict[str, Any], filename: str) -> NoReturn:
+    kind = ConfigImportError if isinstance(err, ImportError) else ConfigExecutionError
+    message = f"{type(err).__name__}: {err}"
+    if isinstance(err, NameError) and isinstance(getattr(err, "name", None), str):
+        known = [key for key in namespace if not key.startswith("__")]
+        message += nearest_hint(err.name, [*known, *vars(builtins)])
+    raise kind(message, filename=filename, lineno=line_in_file(err, filename)) from err
+
+
+def line_in_file(err: BaseException, filename: str) -> int | None:
+    """Line of ``filename`` at which ``err`` was raised, or from which what raised was called."""
+    lineno = None
+    traceback = err.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == filename:
+            lineno = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return lineno
+
+
+def config_keys(namespace: dict[str, Any], source: str) -> dict[str, Any]:
+    """The keys that a text-style Python config defines: its assignments, nothing that only helps.
+
+    Modules, functions and classes are no keys, nor is a name that only an import, a loop or a
+    ``with`` binds.
+    """
+    helpers: set[str] = set()
+    if _BINDS_HELPERS.search(source):  # parsing costs as much as running: only where it can matter
+        names = bound_names(source)
+        helpers = names.helping - names.assigned
+    return {
+        key: value
+        for key, value in dict.items(namespace)
+        if not key.startswith("__")
+        and key != BASE_KEY
+        and not isinstance(value, _HELPER_TYPES)
+        and key not in helpers
+    }
+
+
+@dataclass
+class BoundNames:
+    """Names that a Python config binds at module level, by how it binds them.
+
+    Attributes:
+        assigned: By ``=`` and its kin: these are keys.
+        helping: By imports, definitions, loops, ``with``, ...
+        from_bases: By imports under ``with read_base():``.
+    """
+
+    assigned: set[str] = field(default_factory=set)
+    helping: set[str] = field(default_factory=set)
+    from_bases: set[str] = field(default_factory=set)
+
+
+def bound_names(source: str) -> BoundNames:
+    """Names that ``source`` binds at module level."""
+    names = BoundNames()
+    _collect_names(ast.parse(source), names, under_read_base=False)
+    return names
+
+
+def _collect_names(tree: ast.AST, names: BoundNames, *, under_read_base: bool) -> None:
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (ast.stmt, ast.excepthandler, ast.match_case)):
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imported = {(each.asname or each.name).partition(".")[0] for each in node.names}
+            (names.from_bases if under_read_base else names.helping).update(imported)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.helping.add(node.name)
+            continue  # what a definition binds inside is its own
+        else:
+            _collect_statement(node, names)
+        _collect_names(node, names, under_read_base=under_read_base or is_read_base(node))
+
+
+def _collect_statement(node: ast.AST, names: BoundNames) -> None:
+    if isinstance(node, (ast.For, ast.AsyncFor)):
+        names.helping.update(_target_names(node.target))
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        for item in node.items:
+            names.helping.update(_target_names(item.optional_vars))
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            names.assigned.update(_target_names(target))
+    elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+        names.assigned.update(_target_names(node.target))
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.expr, ast.pattern)):
+            names.helping.update(_expression_names(child))
+
+
+def _expression_names(tree: ast.AST) -> Iterator[str]:
+    """Names that ``:=`` and the patterns of ``match`` bind."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.NamedExpr) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+            yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
+
+
+def is_read_base(node: ast.AST) -> bool:
+    """Whether ``node`` is ``with read_base():``."""
+    return isinstance(node, ast.With) and any(
+        isinstance(item.context_expr, ast.Call)
+        and isinstance(item.context_expr.func, ast.Name)
+        and item.context_expr.func.id == "read_base"
+        for item in node.items
+    )
+
+
+def _target_names(target: ast.AST | None) -> Iterator[str]:
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        for element in target.elts:
+            yield from _target_names(element)
+    elif isinstance(target, ast.Starred):
+        yield from _target_names(target.value)

@@ -1,0 +1,173 @@
+"""The files that a config was made of, and how one names another."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from drivetrain.config._errors import (
+    ConfigFileNotFoundError,
+    UnsupportedFormatError,
+    nearest_hint,
+)
+from drivetrain.config._templates import Template
+
+Format = Literal["py", "json", "yaml"]
+Style = Literal["text", "pure"]
+
+_FORMATS: dict[str, Format] = {".py": "py", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+
+
+@dataclass
+class Source:
+    """One loaded file: its text, what it says itself, and the files that it inherits from.
+
+    Attributes:
+        path: As errors and origins show it.
+        format: Of the text.
+        text: As it is in the file.
+        style: ``"text"`` if it uses ``_base_`` or templates, ``"pure"`` if ``read_base`` or lazy
+            imports, ``None`` if it uses none of them.
+        data: What the file says itself; for pure Python, all that it defines in the end.
+        bases: In the order of the file.
+        scope: The package that it was taken from with ``package::path``.
+        templates: The ``{{ ... }}`` in it.
+        helpers: Names that a pure Python file binds but that are no keys (imports, functions).
+    """
+
+    path: str
+    format: Format
+    text: str
+    style: Style | None = None
+    data: dict[Any, Any] = field(default_factory=dict)
+    bases: list[Source] = field(default_factory=list)
+    scope: str | None = None
+    templates: list[Template] = field(default_factory=list)
+    helpers: dict[str, Any] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[Source]:
+        """This file and all that it inherits from, bases first."""
+        for base in self.bases:
+            yield from base.walk()
+        yield self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a file only helps itself with (functions, open files) may not be picklable.
+        return {**self.__dict__, "data": _outline(self.data), "helpers": {}}
+
+    def full_text(self) -> str:
+        """The text of the whole chain, each file under a line with its path."""
+        return "\n".join(f"{source.path}\n{source.text}" for source in self.walk())
+
+
+def _outline(value: Any) -> Any:
+    """``value`` with everything that is no plain data shown as text."""
+    if isinstance(value, dict):
+        return {key: _outline(item) for key, item in dict.items(value)}
+    if isinstance(value, (list, tuple)):
+        return [_outline(item) for item in value]
+    return value if isinstance(value, (str, int, float, type(None))) else repr(value)
+
+
+def format_of(path: str) -> Format:
+    """Format of a file by its extension.
+
+    Raises:
+        UnsupportedFormatError: If it is none of the three.
+    """
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in _FORMATS:
+        raise UnsupportedFormatError(
+            f"{path}: a config is a .py, .json, .yaml or .yml file, "
+            + (f"not {extension}" if extension else "and this name has no extension")
+        )
+    return _FORMATS[extension]
+
+
+def format_of_name(name: str) -> Format:
+    """Format by its own name, with or without a dot.
+
+    Raises:
+        UnsupportedFormatError: If it is none of the three.
+    """
+    extension = name if name.startswith(".") else f".{name}"
+    if extension.lower() not in _FORMATS:
+        raise UnsupportedFormatError(f"a config is py, json, yaml or yml, not {name!r}")
+    return _FORMATS[extension.lower()]
+
+
+def read_text(path: str, *, asked_by: tuple[str, int | None] | None = None) -> str:
+    """Text of a config file.
+
+    Args:
+        path: The file.
+        asked_by: File and line that named it, for errors.
+
+    Raises:
+        ConfigFileNotFoundError: If it is not there; the nearest names beside it are offered.
+    """
+    filename, lineno = asked_by or (None, None)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise ConfigFileNotFoundError(
+            _missing_file_message(path), filename=filename, lineno=lineno
+        ) from err
+    except IsADirectoryError as err:
+        raise ConfigFileNotFoundError(
+            f"{path!r} is a folder, not a config file", filename=filename, lineno=lineno
+        ) from err
+
+
+def _missing_file_message(path: str) -> str:
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder or "."):
+        return f"no config file {path!r}: there is no folder {folder!r}"
+    beside = [each for each in os.listdir(folder or ".") if os.path.splitext(each)[1] in _FORMATS]
+    return f"no config file {path!r}{nearest_hint(name, sorted(beside)) if beside else ''}"
+
+
+def package_folder(package: str) -> str | None:
+    """Folder of an installed package, found without importing it."""
+    try:
+        spec = importlib.util.find_spec(package.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        folder = os.path.join(location, *package.split(".")[1:])
+        if os.path.isdir(folder):
+            return folder
+    return None
+
+
+def resolve_package_path(
+    name: str, *, asked_by: tuple[str, int | None] | None = None
+) -> tuple[str, str]:
+    """File and package of ``package::path``.
+
+    Raises:
+        ConfigFileNotFoundError: If the package is not installed or has no such config.
+    """
+    package, _, relative = name.partition("::")
+    filename, lineno = asked_by or (None, None)
+    folder = package_folder(package)
+    if folder is None:
+        raise ConfigFileNotFoundError(
+            f"{name!r}: package {package!r} is not installed", filename=filename, lineno=lineno
+        )
+    candidates = [
+        os.path.join(folder, *parts, relative)
+        for parts in ((".mim", "configs"), ("configs",), (".mim",), ())
+    ]
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            return candidate, package
+    raise ConfigFileNotFoundError(
+        f"{name!r}: package {package!r} has no such config; looked for " + ", ".join(candidates),
+        filename=filename,
+        lineno=lineno,
+    )

@@ -1,0 +1,321 @@
+"""``{{ ... }}`` in config files: file variables, environment variables, values of the bases.
+
+Python files get each template replaced by an expression, so that what a variable contains can never
+become code. In JSON and YAML a template becomes a mark in the text, and the mark a value after
+parsing, so that it can never become structure.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from drivetrain.config._errors import EnvironmentVariableError, TemplateError
+
+Kind = Literal["base", "env", "file"]
+
+_TEMPLATE = re.compile(
+    r"""\{\{\s*(?:
+        _base_\.(?P<base>[A-Za-z_]\w*(?:\.\w+)*)
+      | (?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
+      | (?P<quote>['"]?)\s*\$\s*(?P<env>\w+)\s*:\s*(?P<default>[^\n]*?)\s*(?P=quote)
+    )\s*\}\}""",
+    re.VERBOSE,
+)
+_PYTHON_TOKEN = re.compile(
+    rf"(?P<template>{_TEMPLATE.pattern})"
+    + r"""|(?P<comment>\#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<open>\"\"\"|'''|"|')""",
+    re.VERBOSE,
+)
+_JSON_TOKEN = re.compile(rf'(?P<template>{_TEMPLATE.pattern})|(?P<open>")', re.VERBOSE)
+_WORDS = {"true": True, "false": False, "null": None, "none": None}
+
+
+@dataclass(frozen=True)
+class Template:
+    """One ``{{ ... }}`` of a file.
+
+    Attributes:
+        kind: What it refers to.
+        name: Dotted key, variable of the environment, or file variable.
+        default: Text after the colon of an environment variable.
+        lineno: Line in its file.
+    """
+
+    kind: Kind
+    name: str
+    default: str
+    lineno: int
+
+
+@dataclass
+class TemplateContext:
+    """Where the values of templates come from, for one file.
+
+    Attributes:
+        filename: The file, as errors name it.
+        use_file_variables: Whether ``{{ fileDirname }}`` and its kin are replaced.
+        use_environment: Whether ``{{$NAME:default}}`` is replaced.
+        used_environment: Filled with the variables that were found in the environment.
+        templates: Filled with what the file uses.
+    """
+
+    filename: str
+    use_file_variables: bool = True
+    use_environment: bool = True
+    used_environment: dict[str, str] = field(default_factory=dict)
+    templates: list[Template] = field(default_factory=list)
+
+    def template_of(self, match: re.Match[str]) -> Template | None:
+        """The template that ``match`` is, or ``None`` if its kind is switched off."""
+        lineno = match.string.count("\n", 0, match.start()) + 1
+        if match["base"]:
+            template = Template("base", match["base"], "", lineno)
+        elif match["file"]:
+            if not self.use_file_variables:
+                return None
+            template = Template("file", match["file"], "", lineno)
+        else:
+            if not self.use_environment:
+                return None
+            template = Template("env", match["env"], match["default"], lineno)
+        self.templates.append(template)
+        return template
+
+    def text_of(self, template: Template) -> str:
+        """Text of a file variable or an environment variable.
+
+        Raises:
+            EnvironmentVariableError: If the variable is not set and has no default.
+        """
+        if template.kind == "file":
+            return _file_variable(template.name, self.filename)
+        value = os.environ.get(template.name)
+        if value is not None:
+            self.used_environment[template.name] = value
+            return value
+        if template.default == "":
+            raise EnvironmentVariableError(
+                f"environment variable {template.name!r} is not set and has no default; set it, "
+                f"or write {{{{${template.name}:default}}}}",
+                filename=self.filename,
+                lineno=template.lineno,
+            )
+        return template.default
+
+
+def _file_variable(name: str, filename: str) -> str:
+    """Value of ``fileDirname`` and its kin, with forward slashes on every system."""
+    path = os.path.abspath(filename)
+    base = os.path.basename(path)
+    value = {
+        "fileDirname": os.path.dirname(path),
+        "fileBasename": base,
+        "fileBasenameNoExtension": os.path.splitext(base)[0],
+        "fileExtname": os.path.splitext(base)[1],
+    }[name]
+    return value.replace("\\", "/") if os.sep == "\\" else value
+
+
+def typed_value(text: str) -> Any:
+    """The number, bool, None, list, ... that ``text`` spells, or ``text`` itself."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return text
+
+
+def fill_python(text: str, context: TemplateContext) -> str:
+    """Python source in which each template is an expression; lines keep their numbers.
+
+    Values of bases become calls of ``__base_value__`` and ``__base_text__``, which whoever runs the
+    source provides.
+    """
+    if "{{" not in text:
+        return text
+    out: list[str] = []
+    position = 0
+    while match := _PYTHON_TOKEN.search(text, position):
+        out.append(text[position : match.start()])
+        position = match.end()
+        if match["template"]:
+            template = context.template_of(match)
+            out.append(match[0] if template is None else _python_expression(template, context))
+        elif match["open"]:
+            out.append(match[0])
+            piece, position = _fill_python_string(
+                text, position, match["prefix"] or "", match["open"], context
+            )
+            out.append(piece)
+        else:
+            out.append(match[0])
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _python_expression(template: Template, context: TemplateContext) -> str:
+    if template.kind == "base":
+        return f"__base_value__({template.name!r})"
+    text = context.text_of(template)
+    return repr(text if template.kind == "file" else typed_value(text))
+
+
+def _fill_python_string(
+    text: str, start: int, prefix: str, quote: str, context: TemplateContext
+) -> tuple[str, int]:
+    """The rest of a string literal from ``start``, its templates spliced in as literals."""
+    token = re.compile(
+        rf"(?P<template>{_TEMPLATE.pattern})|(?P<escape>\\.)|(?P<close>{quote})",
+        re.VERBOSE | re.DOTALL,
+    )
+    out: list[str] = []
+    position = start
+    while match := token.search(text, position):
+        out.append(text[position : match.start()])
+        position = match.end()
+        template = context.template_of(match) if match["template"] else None
+        if template is None:
+            out.append(match[0])
+        else:
+            # Neighbouring literals are one literal: 'a{{b}}c' -> 'a' 'value' 'c'.
+            spliced = _python_literal(template, prefix, context)
+            out.append(f"{quote} {spliced} {prefix}{quote}")
+        if match["close"]:
+            break
+    else:
+        position = len(text) if not out else position
+    return "".join(out), position
+
+
+def _python_literal(template: Template, prefix: str, context: TemplateContext) -> str:
+    is_bytes = "b" in prefix.lower()
+    if template.kind != "base":
+        text = context.text_of(template)
+        return repr(text.encode() if is_bytes else text)
+    if is_bytes:
+        raise TemplateError(
+            f"{{{{_base_.{template.name}}}}} cannot stand inside a bytes literal",
+            filename=context.filename,
+            lineno=template.lineno,
+        )
+    return f"f'{{__base_text__(\"{template.name}\")}}'"
+
+
+class Marks:
+    """Marks that stand for templates while a JSON or YAML text is parsed.
+
+    Args:
+        text: The text of the file.
+        context: Where values come from.
+    """
+
+    def __init__(self, text: str, context: TemplateContext) -> None:
+        self._context = context
+        self._templates: list[Template] = []
+        self._stem = "dttemplate"
+        while self._stem in text:
+            self._stem += "x"
+        self._mark = re.compile(rf"{self._stem}(\d+)([vt])")
+        self._base_value: Callable[[str], Any] = _no_base
+
+    def in_json(self, text: str) -> str:
+        """``text`` with marks; one outside of a string becomes a string of its own."""
+        if "{{" not in text:
+            return text
+        out: list[str] = []
+        position = 0
+        while match := _JSON_TOKEN.search(text, position):
+            out.append(text[position : match.start()])
+            position = match.end()
+            if match["template"]:
+                mark = self._mark_of(match, "v")
+                out.append(match[0] if mark is None else f'"{mark}"')
+                continue
+            end = re.compile(r'(?:[^"\\]|\\.)*"?', re.DOTALL).match(text, position)
+            assert end is not None  # the pattern matches the empty string
+            out.append('"' + self._marked(end[0], "t"))
+            position = end.end()
+        out.append(text[position:])
+        return "".join(out)
+
+    def in_yaml(self, text: str) -> str:
+        """``text`` with marks; whether one stands for a value or for text, the parser knows."""
+        return self._marked(text, "v")
+
+    def _marked(self, text: str, form: str) -> str:
+        return _TEMPLATE.sub(lambda match: self._mark_of(match, form) or match[0], text)
+
+    def _mark_of(self, match: re.Match[str], form: str) -> str | None:
+        template = self._context.template_of(match)
+        if template is None:
+            return None
+        self._templates.append(template)
+        return f"{self._stem}{len(self._templates) - 1}{form}"
+
+    def resolve(self, data: Any, base_value: Callable[[str], Any]) -> Any:
+        """``data`` with each mark replaced by its value.
+
+        Args:
+            data: What the parser made.
+            base_value: Gives a copy of the value of the bases under a dotted key.
+        """
+        if not self._templates:
+            return data
+        self._base_value = base_value
+        return self._resolve(data)
+
+    def _resolve(self, data: Any) -> Any:
+        if isinstance(data, str):
+            return self._resolve_text(data)
+        if isinstance(data, list):
+            return [self._resolve(item) for item in data]
+        if isinstance(data, Mapping):
+            return {self._resolve(key): self._resolve(item) for key, item in data.items()}
+        return data
+
+    def _resolve_text(self, text: str) -> Any:
+        if self._stem not in text:
+            return text
+        whole = self._mark.fullmatch(text)
+        if whole and whole[2] == "v":
+            return self._value(self._templates[int(whole[1])])
+        return self._mark.sub(lambda mark: self._text(self._templates[int(mark[1])]), text)
+
+    def _value(self, template: Template) -> Any:
+        if template.kind == "base":
+            return self._base_value(template.name)
+        text = self._context.text_of(template)
+        return text if template.kind == "file" else typed_value(text)
+
+    def _text(self, template: Template) -> str:
+        if template.kind == "base":
+            return base_text(self._base_value(template.name), template.name)
+        return self._context.text_of(template)
+
+    def as_text(self, text: str) -> str:
+        """``text``, which its format quoted, with marks that ask for text and not for a value."""
+        return self._mark.sub(rf"{self._stem}\1t", text) if self._stem in text else text
+
+
+def _no_base(name: str) -> Any:
+    raise TemplateError(f"{{{{_base_.{name}}}}} is used, but the file has no `_base_`")
+
+
+def base_text(value: Any, name: str) -> str:
+    """``value`` of a base as it reads inside a string.
+
+    Raises:
+        TemplateError: If it is a dict or a list: those have no reading in a string.
+    """
+    if isinstance(value, (dict, list, tuple, set)):
+        raise TemplateError(
+            f"{{{{_base_.{name}}}}} is a {type(value).__name__} and cannot stand inside a string; "
+            "use it without quotes"
+        )
+    return str(value)
