@@ -1,0 +1,78 @@
+"""Telling a loader which epoch comes, and where in it to start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivetrain.dataset._errors import LoaderConfigError
+from drivetrain.dataset._loader import KeyedDataLoader
+
+
+def set_epoch(dataloader: Any, epoch: int) -> None:
+    """Tell a loader's samplers, and the randomness of its samples, which epoch comes next.
+
+    Args:
+        dataloader: Any loader; samplers that know no epochs are left alone.
+        epoch: Finished epochs.
+    """
+    if isinstance(dataloader, KeyedDataLoader) and dataloader.order is not None:
+        dataloader.order.set_epoch(epoch)
+        return
+    batch_sampler = getattr(dataloader, "batch_sampler", None)
+    parts = [getattr(dataloader, "sampler", None), batch_sampler]
+    parts.append(getattr(batch_sampler, "sampler", None))
+    for part in {id(part): part for part in parts}.values():
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+
+
+def skip_batches(dataloader: Any, number: int) -> bool:
+    """Let the next ``iter(dataloader)``, and only that one, begin after ``number`` batches.
+
+    No sample is loaded for the batches that are skipped. With ``DefaultSampler``,
+    ``InfiniteSampler``, or a sampler of your own that offers ``start_at``, the cost does not
+    depend on ``number``; with other samplers their indices are drawn and dropped.
+
+    Args:
+        dataloader: A loader from ``build_dataloader``.
+        number: Batches of this rank.
+
+    Returns:
+        ``False`` where the loader cannot skip: it was not built by ``build_dataloader``, or its
+        dataset is iterable. Then nothing has changed, and the batches must be replayed.
+
+    Raises:
+        LoaderConfigError: If ``number`` is negative.
+    """
+    _check_count("skip_batches", number)
+    if not isinstance(dataloader, KeyedDataLoader) or dataloader.order is None:
+        return False
+    dataloader.order.skip_batches(number)
+    return True
+
+
+def skip_samples(dataloader: Any, number: int) -> bool:
+    """Let the next iteration begin after ``number`` samples that *all ranks together* consumed.
+
+    This is the position to store when a run may go on with another number of ranks or another
+    batch size: the global order stays the same, so nothing is repeated and nothing lost.
+
+    Args:
+        dataloader: A loader from ``build_dataloader``.
+        number: Samples of this epoch (for ``InfiniteSampler``: of the stream).
+
+    Returns:
+        ``False`` where the loader or its sampler has no such position; nothing has changed then.
+
+    Raises:
+        LoaderConfigError: If ``number`` is negative.
+    """
+    _check_count("skip_samples", number)
+    if not isinstance(dataloader, KeyedDataLoader) or dataloader.order is None:
+        return False
+    return dataloader.order.skip_samples(number)
+
+
+def _check_count(name: str, number: int) -> None:
+    if number < 0:
+        raise LoaderConfigError(f"{name}: cannot skip {number}; give the number consumed so far")

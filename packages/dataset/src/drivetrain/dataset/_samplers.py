@@ -1,0 +1,159 @@
+"""Samplers with one global order, of which every rank takes a strided slice.
+
+The order is a function of ``(seed, epoch)`` alone, so it is the same for any number of ranks,
+and a position in it is one number: how many samples all ranks together have consumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence, Sized
+
+import torch
+from torch.utils.data import Sampler
+
+from drivetrain.dataset._errors import LoaderConfigError
+from drivetrain.dataset._mixing import mix
+from drivetrain.dist import get_dist_info, sync_random_seed
+from drivetrain.registry import DATA_SAMPLERS
+
+
+Order = Sequence[int] | torch.Tensor
+
+
+def global_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Order:
+    """The order of ``size`` samples in ``epoch``: ``(size,)`` integers, the same on every rank."""
+    if not shuffle:
+        return range(size)
+    generator = torch.Generator()
+    generator.manual_seed(mix(seed, epoch))
+    return torch.randperm(size, generator=generator)
+
+
+def strided(order: Order, first: int, step: int) -> list[int]:
+    """``order[first::step]`` as plain integers."""
+    part = order[first::step]
+    return part.tolist() if isinstance(part, torch.Tensor) else list(part)
+
+
+def _checked_position(position: int) -> int:
+    if position < 0:
+        raise LoaderConfigError(
+            f"start_at: a position counts consumed samples, so it cannot be {position}"
+        )
+    return position
+
+
+@DATA_SAMPLERS.register_module()
+class DefaultSampler(Sampler[int]):
+    """Each sample once per epoch, shuffled or in order, for one process or many.
+
+    With ``round_up`` every rank yields equally many samples: the order is continued from its own
+    beginning until it divides by the world size. Without it nothing is added and nothing dropped,
+    and the first ranks may yield one sample more.
+
+    Args:
+        dataset: What to sample from; only its length is used.
+        shuffle: Whether each epoch has a random order of its own.
+        seed: Decides the random orders. ``None`` draws one and agrees on it with all ranks.
+        round_up: Whether all ranks yield the same number of samples.
+    """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
+    ) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.epoch = 0
+        self.round_up = round_up
+        self._start = 0
+        size, world = len(dataset), self.world_size
+        self.num_samples = math.ceil((size if round_up else size - self.rank) / world)
+        self.total_size = self.num_samples * world if round_up else size
+
+    def __iter__(self) -> Iterator[int]:
+        start, self._start = self._start, 0
+        size, first = len(self.dataset), start + self.rank
+        order = global_order(size, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle)
+        indices = strided(order, first, self.world_size) if first < size else []
+        if self.round_up and 0 <= start < size:
+            wanted = math.ceil((size - start) / self.world_size)
+            after = first + len(indices) * self.world_size
+            while len(indices) < wanted:
+                indices.append(int(order[after % size]))
+                after += self.world_size
+        return iter(indices)
+
+    def __len__(self) -> int:
+        """Samples of one epoch on this rank, wherever the next iteration starts."""
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration: epochs differ, an epoch repeats itself."""
+        self.epoch = epoch
+
+    def start_at(self, position: int) -> None:
+        """Let the next iteration, and only that one, start at ``position`` of the global order.
+
+        Args:
+            position: Samples of this epoch that all ranks together have consumed. It means the
+                same for any world size. Costs nothing but the slice.
+
+        Raises:
+            LoaderConfigError: If ``position`` is negative.
+        """
+        self._start = _checked_position(position)
+
+
+@DATA_SAMPLERS.register_module()
+class InfiniteSampler(Sampler[int]):
+    """An endless stream of passes over the dataset, for training by iterations.
+
+    Pass ``k`` has the order of ``(seed, k)``, so any position is reached without walking to it.
+    Passes follow each other without a gap: a batch may end one and begin the next.
+
+    Args:
+        dataset: What to sample from; only its length is used.
+        shuffle: Whether each pass has a random order of its own.
+        seed: Decides the random orders. ``None`` draws one and agrees on it with all ranks.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.size = len(dataset)
+        self._start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        start, self._start = self._start, 0
+        return self._stream(start + self.rank)
+
+    def __len__(self) -> int:
+        """Samples of one pass over the dataset; the stream itself has no end."""
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Accepted and ignored: a stream has passes, and counts them itself."""
+
+    def start_at(self, position: int) -> None:
+        """Let the next iteration, and only that one, start at ``position`` of the global stream.
+
+        Args:
+            position: Samples that all ranks together have consumed since the stream began.
+
+        Raises:
+            LoaderConfigError: If ``position`` is negative.
+        """
+        self._start = _checked_position(position)
+
+    def _stream(self, position: int) -> Iterator[int]:
+        while self.size:
+            number, offset = divmod(position, self.size)
+            order = global_order(self.size, seed=self.seed, epoch=number, shuffle=self.shuffle)
+            indices = strided(order, offset, self.world_size)
+            yield from indices
+            position += len(indices) * self.world_size
