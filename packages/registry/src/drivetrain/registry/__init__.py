@@ -1,10 +1,19 @@
 """Registries of components, built from config nodes and found through entry points."""
 
 from drivetrain.registry.__about__ import __version__
+from drivetrain.registry._build import (
+    build_from_cfg,
+    build_model_from_cfg,
+    build_runner_from_cfg,
+    build_scheduler_from_cfg,
+)
 from drivetrain.registry._building import building, current_path
+from drivetrain.registry._contract import CONTRACT_VERSION
 from drivetrain.registry._errors import (
+    CheckError,
     ComponentArgumentError,
     ComponentBuildError,
+    ContractError,
     DuplicateNameError,
     InstanceError,
     NodeError,
@@ -13,7 +22,7 @@ from drivetrain.registry._errors import (
     UnknownComponentError,
 )
 from drivetrain.registry._manager import ManagerMeta, ManagerMixin
-from drivetrain.registry._registry import Registry, build_from_cfg
+from drivetrain.registry._registry import Registry
 from drivetrain.registry._roots import (
     DATA_SAMPLERS,
     DATASETS,
@@ -40,8 +49,10 @@ from drivetrain.registry._roots import (
     WEIGHT_INITIALIZERS,
 )
 from drivetrain.registry._scope import DefaultScope, init_default_scope
+from drivetrain.registry._tree import count_registered_modules, traverse_registry_tree
 
 __all__ = [
+    "CONTRACT_VERSION",
     "DATASETS",
     "DATA_SAMPLERS",
     "EVALUATOR",
@@ -65,8 +76,10 @@ __all__ = [
     "VISBACKENDS",
     "VISUALIZERS",
     "WEIGHT_INITIALIZERS",
+    "CheckError",
     "ComponentArgumentError",
     "ComponentBuildError",
+    "ContractError",
     "DefaultScope",
     "DuplicateNameError",
     "InstanceError",
@@ -79,7 +92,12 @@ __all__ = [
     "UnknownComponentError",
     "__version__",
     "build_from_cfg",
+    "build_model_from_cfg",
+    "build_runner_from_cfg",
+    "build_scheduler_from_cfg",
     "building",
+    "count_registered_modules",
     "current_path",
     "init_default_scope",
+    "traverse_registry_tree",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 
-_path: ContextVar[str] = ContextVar("drivetrain.registry.building", default="")
+Locate = Callable[[str], "str | None"]
+
+# Path, and how to find the file and line of a path.
+_Place = tuple[str, "Locate | None"]
+_place: ContextVar[_Place] = ContextVar("drivetrain.registry.building", default=("", None))
 
 
-class building:  # noqa: N801  # a context manager that reads as a verb, like contextlib.suppress
+class building:  # a context manager that reads as a verb, like contextlib.suppress
     """Name the config path of what is built inside; errors raised there start with it.
 
     Paths nest: inside ``building("train_dataloader")``, ``building("sampler")`` stands for
@@ -15,6 +20,8 @@ class building:  # noqa: N801  # a context manager that reads as a verb, like co
 
     Args:
         path: Dotted path, relative to the enclosing ``building``.
+        locate: Tells for a whole dotted path where it was written (``"config.py:12"``), or
+            ``None``; errors show it. Holds for everything inside.
 
     Example:
         >>> with building("train_dataloader"), building("sampler"):
@@ -22,24 +29,36 @@ class building:  # noqa: N801  # a context manager that reads as a verb, like co
         'train_dataloader.sampler'
     """
 
-    __slots__ = ("_name", "_token")
+    __slots__ = ("_locate", "_path", "_token")
 
-    def __init__(self, path: str) -> None:
-        self._name = path
-        self._token: Token[str] | None = None
+    def __init__(self, path: str, locate: Locate | None = None) -> None:
+        self._path = path
+        self._locate = locate
+        self._token: Token[_Place] | None = None
 
     def __enter__(self) -> str:
-        outer = _path.get()
-        path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
-        self._token = _path.set(path)
+        outer, locate = _place.get()
+        path = f"{outer}.{self._path}" if outer and self._path else outer or self._path
+        self._token = _place.set((path, self._locate or locate))
         return path
 
     def __exit__(self, *exc_info: object) -> None:
         if self._token is not None:
-            _path.reset(self._token)
+            _place.reset(self._token)
             self._token = None
 
 
 def current_path() -> str:
     """Return the dotted path that the enclosing ``building`` blocks name, or ``""``."""
-    return _path.get()
+    return _place.get()[0]
+
+
+def origin_of(path: str) -> str | None:
+    """Return ``file:line`` of a dotted path, if an enclosing ``building`` knows it."""
+    locate = _place.get()[1]
+    if locate is None or not path:
+        return None
+    try:
+        return locate(path)
+    except Exception:  # an error about a config must not fail because of its decoration
+        return None

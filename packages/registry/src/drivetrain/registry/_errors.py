@@ -6,20 +6,75 @@
     ├── UnknownComponentError     KeyError        no component has that name
     ├── ComponentArgumentError    TypeError       a missing, unknown or doubled argument
     ├── ComponentBuildError       (the original)  the component itself raised while being built
-    ├── NodeError                 TypeError       what was given is no node
+    ├── NodeError                 TypeError       what stands there is no node
     ├── DuplicateNameError        KeyError        the name, or the scope, is taken
     ├── RegistrationError         TypeError       what was given cannot be registered
-    └── InstanceError             RuntimeError    a named instance is missing, or exists already
+    ├── InstanceError             RuntimeError    a named instance is missing, or exists already
+    ├── ContractError             ImportError     a provider was written for another contract
+    └── CheckError                ValueError      ``Report.raise_if_bad`` found mistakes
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+_LABEL_WIDTH = 15  # "Did you mean:" and two blanks
+
 
 class RegistryError(Exception):
-    """Whatever goes wrong in a registry."""
+    """Whatever goes wrong in a registry.
+
+    Args:
+        summary: One line: what happened.
+        details: Lines below it: label (may be empty) and text.
+
+    Attributes:
+        node_path: Dotted path of the node in its config, ``""`` if nobody named it.
+        node: The node that was being built, if there was one.
+    """
+
+    summary: str
+    details: tuple[tuple[str, str], ...]
+    node: Any
+
+    def __init__(self, summary: str = "", details: tuple[tuple[str, str], ...] = ()) -> None:
+        # Not super(): a class that is also the original's type would take its constructor.
+        Exception.__init__(self, summary)
+        self.summary = summary
+        self.details = tuple(details)
+        self.node = None
+        self._context = ""  # what the `building` blocks around said
+        self._inside = ""  # from there to the node, as far as it could be found out
+
+    @property
+    def node_path(self) -> str:
+        return ".".join(part for part in (self._context, self._inside) if part)
+
+    def placed(self, context: str, node: Any) -> RegistryError:
+        """Say which node this is about, and under which path it is built; return self."""
+        self._context = context
+        self.node = node
+        return self
+
+    def seen_from(self, context: str, node: Any, key: str) -> None:
+        """An enclosing node was building this one under ``key``: lengthen the path."""
+        if self._context == context:
+            self._inside = f"{key}.{self._inside}" if self._inside else key
+            self.node = node
 
     def __str__(self) -> str:  # KeyError shows repr(message): newlines would come out as \n
-        return str(self.args[0]) if self.args else ""
+        path = self.node_path
+        lines = [f"{path}: {self.summary}" if path else self.summary]
+        for label, text in self.details:
+            first, *rest = text.splitlines() or [""]
+            lines.append(f"  {label:{_LABEL_WIDTH}}{first}" if label else f"  {first}")
+            indent = " " * (_LABEL_WIDTH + 2 if label else 2)
+            lines += [f"{indent}{line}" for line in rest]
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.summary, self.details, self._context, self._inside)
+        return _restore, (type(self), *state)
 
 
 class UnknownComponentError(RegistryError, KeyError):
@@ -31,7 +86,15 @@ class ComponentArgumentError(RegistryError, TypeError):
 
 
 class ComponentBuildError(RegistryError):
-    """A component raised while it was built; the original is the cause."""
+    """A component raised while it was built; the original is the cause.
+
+    Where Python allows it, the error is also an instance of the original's type, so that
+    ``except FileNotFoundError`` around a build works as around a plain call.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.summary, self.details, self._context, self._inside)
+        return _restore, (ComponentBuildError, *state)
 
 
 class NodeError(RegistryError, TypeError):
@@ -43,8 +106,69 @@ class DuplicateNameError(RegistryError, KeyError):
 
 
 class RegistrationError(RegistryError, TypeError):
-    """What was passed to ``register_module`` cannot be registered."""
+    """What was passed to ``register_module`` or ``Registry`` cannot be used."""
 
 
 class InstanceError(RegistryError, RuntimeError):
     """A named instance does not exist yet, or exists and cannot take new arguments."""
+
+
+class ContractError(RegistryError, ImportError):
+    """A provider was written for another version of the contract."""
+
+
+class CheckError(RegistryError, ValueError):
+    """A config has mistakes that were found without building it."""
+
+
+def _restore(
+    cls: type[RegistryError],
+    summary: str,
+    details: tuple[tuple[str, str], ...],
+    context: str,
+    inside: str,
+) -> RegistryError:
+    err = cls(summary, details)
+    err._context, err._inside = context, inside
+    return err
+
+
+# Attributes that built-in exceptions keep outside of their __dict__.
+_SLOTS = (
+    *("errno", "strerror", "filename", "filename2", "name", "path", "code", "value", "obj"),
+    *("encoding", "object", "start", "end", "reason", "msg", "lineno", "offset", "text"),
+)
+_dual_classes: dict[type[BaseException], type[ComponentBuildError]] = {}
+
+
+def build_error_like(
+    original: Exception, summary: str, details: tuple[tuple[str, str], ...]
+) -> ComponentBuildError:
+    """Make a ``ComponentBuildError`` that is also of the original's type, if that can be done."""
+    try:
+        cls = _dual_class(type(original))
+        err = cls.__new__(cls, *original.args)
+        err.__dict__.update(original.__dict__)
+        ComponentBuildError.__init__(err, summary, details)
+    except Exception:  # its constructor, its layout or its metaclass does not allow it
+        return ComponentBuildError(summary, details)
+    for slot in _SLOTS:
+        value = getattr(original, slot, None)
+        if value is not None:
+            try:
+                setattr(err, slot, value)
+            except (AttributeError, TypeError):
+                pass  # read-only in this type
+    return err
+
+
+def _dual_class(original: type[Exception]) -> type[ComponentBuildError]:
+    cls = _dual_classes.get(original)
+    if cls is None:
+        body = {
+            "__module__": ComponentBuildError.__module__,
+            "__doc__": ComponentBuildError.__doc__,
+        }
+        cls = type("ComponentBuildError", (ComponentBuildError, original), body)
+        _dual_classes[original] = cls
+    return cls

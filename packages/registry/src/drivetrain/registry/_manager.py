@@ -40,9 +40,11 @@ class ManagerMeta(type):
         cls._instance_dict = {}
         if not _takes_name(cls.__init__):
             raise InstanceError(
-                f"{cls.__module__}.{cls.__qualname__}.__init__ takes no argument 'name'.\n"
-                "  Instances of a ManagerMixin class are found by name: add `name` to its "
-                "arguments, and pass it to super().__init__(name)."
+                f"{cls.__module__}.{cls.__qualname__}.__init__ takes no argument 'name'.",
+                (
+                    ("Why:", "instances of this class are found by their name"),
+                    ("To do:", "take `name`, and pass it to super().__init__(name)"),
+                ),
             )
 
 
@@ -94,8 +96,8 @@ class ManagerMixin(metaclass=ManagerMeta):
             elif kwargs:
                 raise InstanceError(
                     f"{cls.__name__} instance {name!r} exists already and takes no new arguments "
-                    f"({', '.join(kwargs)}).\n"
-                    "  Ask for it by its name alone, or create one under another name."
+                    f"({', '.join(kwargs)}).",
+                    (("To do:", "ask for it by its name alone, or create one under another name"),),
                 )
             return instances[name]
 
@@ -106,13 +108,20 @@ class ManagerMixin(metaclass=ManagerMeta):
         Raises:
             InstanceError: If there is none yet.
         """
+        instance = cls._latest()
+        if instance is None:
+            raise InstanceError(
+                f"No instance of {cls.__name__} exists yet.",
+                (("Create one:", f"{cls.__name__}.get_instance('some name')"),),
+            )
+        return instance
+
+    @classmethod
+    def _latest(cls: type[T]) -> T | None:
         with _instances_lock:
             for instance in reversed(cls._instance_dict.values()):
                 return instance
-        raise InstanceError(
-            f"No instance of {cls.__name__} exists yet.\n"
-            f"  Create one first: {cls.__name__}.get_instance('some name')."
-        )
+        return None
 
     @classmethod
     def check_instance_created(cls, name: str) -> bool:

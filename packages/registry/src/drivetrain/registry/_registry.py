@@ -1,146 +1,655 @@
-"""A registry: names of components, and how to build from them."""
+"""A registry: names of components, the tree in which they are looked up, and building."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import Any, Generic, TypeVar
+import warnings
+from _thread import RLock  # `threading` and `weakref` would take longer to import than this package
+from _weakref import ref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from drivetrain.registry._building import current_path
-from drivetrain.registry._errors import (
-    ComponentArgumentError,
-    ComponentBuildError,
-    DuplicateNameError,
-    NodeError,
-    RegistryError,
-    UnknownComponentError,
+from drivetrain.registry._build import (
+    build_from_cfg,
+    build_model_from_cfg,
+    failed_build,
+    misused_build,
+    unknown_component,
 )
+from drivetrain.registry._discovery import (
+    Provider,
+    import_object,
+    location_provider,
+    providers_for,
+    scope_provider,
+)
+from drivetrain.registry._errors import DuplicateNameError, RegistrationError
 from drivetrain.registry._manager import ManagerMeta, ManagerMixin
-from drivetrain.registry._scope import DefaultScope, canonical_scope
+from drivetrain.registry._node import no_type, resolve_lazy
+from drivetrain.registry._scope import (
+    DefaultScope,
+    canonical_scope,
+    current_scope,
+    overwritten_scope,
+)
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
+BuildFunc = Callable[..., Any]
+
+# Guards names, trees and resolved names of all registries. Nothing is imported or called under it:
+# an import may register, and a registration in another thread may be part of an import.
+_lock = RLock()
+_PLAIN_BUILDS = (build_from_cfg, build_model_from_cfg)
 
 
 class Registry(Generic[T]):
-    def __init__(self, name, build_func=None, parent=None, scope=None, locations=()):
+    """Names of classes and functions, and how to build from them.
+
+    Registries form trees: a project's registry has a parent, and finds the parent's components
+    besides its own. Each has a scope; ``"scope.Name"`` reaches a component anywhere in the tree.
+
+    Args:
+        name: Name of the registry; entry points refer to it.
+        build_func: Called as ``build_func(cfg, *args, **kwargs, registry=self)`` by ``build``.
+            Default: the parent's, or ``build_from_cfg``.
+        parent: Registry in which names are looked up that this one does not have.
+        scope: Prefix under which other registries of the tree reach this one. Default: the
+            top-level package of the module that creates the registry.
+        locations: Modules that register components here; imported at the first missing name.
+
+    Raises:
+        DuplicateNameError: If the parent has a child of that scope already.
+        RegistrationError: If an argument has the wrong type.
+
+    Example:
+        >>> MODELS = Registry("model", scope="example")
+        >>> @MODELS.register_module()
+        ... class ResNet:
+        ...     def __init__(self, depth: int, stages: int = 4) -> None:
+        ...         self.depth = depth
+        >>> MODELS.build({"type": "ResNet", "depth": 50}).depth
+        50
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build_func: BuildFunc | None = None,
+        parent: Registry[Any] | None = None,
+        scope: str | None = None,
+        locations: Sequence[str] = (),
+    ) -> None:
+        _check_arguments(name, build_func, parent, scope, locations)
         self._name = name
-        self._module_dict = {}
-        self._children = {}
+        self._scope = _scope_of_caller(self) if scope is None else scope
+        self._children: dict[str, Registry[Any]] = {}
+        self._locations = list(locations)
+        self._module_dict: dict[str, Any] = _Names(self)
+        # Per scope in force: names that were resolved, and what to call for them.
+        self._resolved: dict[str | None, dict[str, Callable[..., Any]]] = {}
+        self._is_plain = False
         self.parent = parent
-        self._locations = locations
-        self._scope = scope or sys._getframe(1).f_globals["__name__"].split(".")[0]
-        self.build_func = build_func or (parent.build_func if parent is not None else build_from_cfg)
+        if build_func is None:
+            build_func = build_from_cfg if parent is None else parent.build_func
+        self.build_func = build_func
         if parent is not None:
-            parent._children[self._scope] = self
-        self._searched = set()
+            parent._add_child(self)
+        _live.append(ref(self))
 
-    name = property(lambda self: self._name)
-    scope = property(lambda self: self._scope)
-    module_dict = property(lambda self: self._module_dict)
-    children = property(lambda self: self._children)
+    # --- what it is ---------------------------------------------------------------------------
 
-    def __len__(self):
+    @property
+    def name(self) -> str:
+        """Name of the registry."""
+        return self._name
+
+    @property
+    def scope(self) -> str:
+        """Prefix under which other registries of the tree reach this one."""
+        return self._scope
+
+    @property
+    def module_dict(self) -> dict[str, Any]:
+        """The components registered here until now, by name."""
+        return self._module_dict
+
+    @property
+    def children(self) -> dict[str, Registry[Any]]:
+        """The registries that have this one as their parent, by scope."""
+        return self._children
+
+    @property
+    def root(self) -> Registry[Any]:
+        """The registry at the top of the tree."""
+        registry: Registry[Any] = self
+        while registry.parent is not None:
+            registry = registry.parent
+        return registry
+
+    @property
+    def build_func(self) -> BuildFunc:
+        """What ``build`` calls."""
+        return self._build_func
+
+    @build_func.setter
+    def build_func(self, build_func: BuildFunc) -> None:
+        self._build_func = build_func
+        self._is_plain = build_func in _PLAIN_BUILDS
+
+    def __len__(self) -> int:
         return len(self._module_dict)
 
-    def __contains__(self, key):
-        return self.get(key) is not None
+    def __bool__(self) -> bool:
+        return True  # an empty registry is still a registry
 
-    def root(self):
-        r = self
-        while r.parent is not None:
-            r = r.parent
-        return r
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._find(key) is not None
 
-    def _for_scope(self, scope):
-        scope = canonical_scope(scope)
-        pending = [self.root()]
-        while pending:
-            r = pending.pop(0)
-            if canonical_scope(r._scope) == scope:
-                return r
-            pending += r._children.values()
-        return None
+    def __repr__(self) -> str:
+        head = f"Registry(name={self._name!r}, scope={self._scope!r}, {len(self)} names)"
+        names = sorted(self._module_dict)
+        width = max(map(len, names), default=0)
+        rows = [f"  {name:{width}}  {_where_defined(self._module_dict[name])}" for name in names]
+        return "\n".join([head, *rows])
 
-    def _discover(self, scope):
-        root = self.root()
-        if scope in root._searched:
-            return
-        root._searched.add(scope)
-        from importlib.metadata import entry_points
+    def __copy__(self) -> Registry[T]:
+        return self  # a registry is a place: a copied model must go on using the same one
 
-        for e in entry_points(group="drivetrain.components"):
-            if e.name == f"{scope}.{root._name}":
-                import_module(e.value)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Registry[T]:
+        return self
 
-    def get(self, key):
-        r = self
-        scope, _, rest = key.rpartition(".")
-        if scope:
-            self._discover(canonical_scope(scope))
-            r = self._for_scope(scope)
-            if r is None:
-                mod, _, name = key.rpartition(".")
-                try:
-                    return getattr(import_module(mod), name, None)
-                except ModuleNotFoundError:
-                    return None
-            return r._module_dict.get(rest)
-        while r is not None:
-            if key not in r._module_dict:
-                for loc in r._locations:
-                    import_module(loc)
-                self._discover(canonical_scope(r._scope))
-            if key in r._module_dict:
-                return r._module_dict[key]
-            r = r.parent
-        return None
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _living_registry, (self._name, self._scope)
 
-    def build(self, cfg, *args, **kwargs):
-        return self.build_func(cfg, *args, **kwargs, registry=self)
+    # --- registering --------------------------------------------------------------------------
 
-    def register_module(self, name=None, force=False, module=None):
-        def deco(obj):
-            names = [obj.__name__] if name is None else [name] if isinstance(name, str) else name
-            for n in names:
-                if n in self._module_dict and not force:
-                    raise DuplicateNameError(f"{n!r} is already registered in {self._name!r}")
-                self._module_dict[n] = obj
-            return obj
+    @overload
+    def register_module(
+        self, name: str | Sequence[str] | None = None, force: bool = False, module: None = None
+    ) -> Callable[[C], C]: ...
 
-        return deco if module is None else deco(module)
+    @overload
+    def register_module(
+        self, name: str | Sequence[str] | None = None, force: bool = False, *, module: C
+    ) -> C: ...
 
+    @overload
+    def register_module(self, name: str | Sequence[str] | None, force: bool, module: C) -> C: ...
 
-def build_from_cfg(cfg, registry, default_args=None):
-    where = current_path()
-    where = where + ": " if where else ""
-    if not hasattr(cfg, "keys"):
-        if cfg is None or isinstance(cfg, (str, int, float, list, tuple, type)):
-            raise NodeError(f"{where}a node is a mapping with `type`, got {cfg!r}")
-        return cfg
-    kwargs = {**(default_args or {}), **cfg}
-    scope = kwargs.pop("_scope_", None)
-    with DefaultScope.overwrite_default_scope(scope):
-        current = DefaultScope.get_current_instance()
-        if current is not None:
-            registry = registry._for_scope(current.scope_name) or registry
-        if "type" not in kwargs:
-            raise NodeError(f"{where}the node has no `type`: {kwargs!r}")
-        kind = kwargs.pop("type")
-        factory = registry.get(kind) if isinstance(kind, str) else kind
-        if factory is None:
-            raise UnknownComponentError(f"{where}no {kind!r} in registry {registry._name!r}")
-        if isinstance(factory, ManagerMeta) and issubclass(factory, ManagerMixin):
-            factory = factory.get_instance
+    def register_module(
+        self,
+        name: str | Sequence[str] | None = None,
+        force: bool = False,
+        module: Any = None,
+    ) -> Any:
+        """Register a class or a function; as a decorator, or with ``module`` as a plain call.
+
+        Args:
+            name: Name or names to register it under. Default: its ``__name__``.
+            force: Replace a component that has the name already.
+            module: What to register. Default: return a decorator.
+
+        Returns:
+            What was registered, or the decorator.
+
+        Raises:
+            DuplicateNameError: If the name is taken and ``force`` is not set.
+            RegistrationError: If an argument has the wrong type.
+
+        Example:
+            >>> HOOKS = Registry("hook", scope="example")
+            >>> @HOOKS.register_module(name=["timer", "stop_watch"])
+            ... class TimerHook:
+            ...     pass
+            >>> HOOKS.register_module(module=print)
+            <built-in function print>
+            >>> sorted(HOOKS.module_dict)
+            ['print', 'stop_watch', 'timer']
+        """
+        if not isinstance(force, bool):
+            raise RegistrationError(
+                f"{self._name}: `force` must be a bool, got {force!r}.",
+                (("Perhaps:", "pass the object as register_module(module=...)"),),
+            )
+        names = self._names_from(name)
+        if module is not None:
+            return self._register(module, names, force)
+        return lambda component: self._register(component, names, force)
+
+    def _names_from(self, name: Any) -> list[str] | None:
+        if name is None:
+            return None
+        names = [name] if isinstance(name, str) else name
+        if isinstance(names, Sequence) and all(isinstance(n, str) and n for n in names) and names:
+            return list(names)
+        details: tuple[tuple[str, str], ...] = ()
+        if callable(name):
+            details = (
+                ("To do:", "write @REGISTRY.register_module() with parentheses,"),
+                ("", "               or register_module(module=...) as a plain call"),
+            )
+        raise RegistrationError(
+            f"{self._name}: the name to register must be a string or a sequence of strings, "
+            f"got {name!r}.",
+            details,
+        )
+
+    def _register(self, component: C, names: list[str] | None, force: bool) -> C:
+        if not callable(component):
+            raise RegistrationError(
+                f"{self._name}: a component must be a class or a function, got {component!r}.",
+                (("Perhaps:", "an instance was passed where its class was meant"),),
+            )
+        if names is None:
+            own_name = getattr(component, "__name__", None)
+            if not isinstance(own_name, str):
+                raise RegistrationError(
+                    f"{self._name}: {component!r} has no __name__.",
+                    (("To do:", "give one: register_module(name=..., module=...)"),),
+                )
+            names = [own_name]
+        with _lock:
+            for name in names:
+                if name in self._module_dict and not force:
+                    raise self._taken(name, component)
+            for name in names:
+                self._module_dict[name] = component
+        return component
+
+    def _taken(self, name: str, component: Any) -> DuplicateNameError:
+        there = self._module_dict[name]
+        return DuplicateNameError(
+            f"{name!r} is already registered in {self._name!r} (scope {self._scope!r}).",
+            (
+                ("There:", _where_defined(there)),
+                ("New:", _where_defined(component)),
+                ("To do:", "choose another name=, or replace it with force=True"),
+            ),
+        )
+
+    def _add_child(self, child: Registry[Any]) -> None:
+        with _lock:
+            if child._scope in self._children:
+                raise DuplicateNameError(
+                    f"scope {child._scope!r} exists already below registry {self._name!r}.",
+                    (("To do:", "use that registry, or give the new one another scope="),),
+                )
+            self._children[child._scope] = child
+            self._forget_resolved()
+
+    def _forget_resolved(self) -> None:
+        """Names of this tree changed: look everything up again."""
+        with _lock:
+            for registry in self.root.tree():
+                registry._resolved = {}
+
+    # --- looking up ---------------------------------------------------------------------------
+
+    def get(self, key: str) -> Callable[..., T] | None:
+        """Return the component of that name, or ``None``.
+
+        Looked up here, then in the parents. ``"scope.Name"`` is looked up in the registry of that
+        scope only, anywhere in the tree. A dotted path that is no registered name is imported.
+
+        Args:
+            key: Name, ``scope.name`` or dotted import path.
+
+        Raises:
+            TypeError: If ``key`` is no string.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"{self._name}: the key must be a string, got {key!r}")
         try:
-            return factory(**kwargs)
-        except RegistryError:
-            raise
-        except TypeError as err:
-            raise ComponentArgumentError(f"{where}{kind}: {err}") from err
+            found = self._find(key)
         except Exception as err:
+            warn_of_failure(key, err)
+            return None
+        if found is None:
+            for provider in self.providers():
+                if provider.error is not None:
+                    warn_of_failure(key, provider.error)
+        return found
+
+    def require(self, key: str) -> Callable[..., T]:
+        """Return the component of that name, as ``get``, but never ``None``.
+
+        Raises:
+            UnknownComponentError: If nothing installed offers that name; with the traceback of
+                providers that could not be imported.
+        """
+        return self._require(key, self._search_order(None), None)
+
+    def tree(self) -> Iterator[Registry[Any]]:
+        """Yield this registry and all that are below it, level by level."""
+        pending: list[Registry[Any]] = [self]
+        for registry in pending:
+            yield registry
+            pending += registry._children.values()
+
+    def _require(self, key: str, order: Iterable[Registry[Any]], scope: str | None) -> Any:
+        failure: Exception | None = None
+        order = list(order)
+        for registry in order:
             try:
-                cls = type("ComponentBuildError", (ComponentBuildError, type(err)), {})
-                new = cls(f"{where}{kind}: {type(err).__name__}: {err}")
-            except TypeError:
-                new = ComponentBuildError(f"{where}{kind}: {type(err).__name__}: {err}")
-            raise new from err
+                found = registry._find(key)
+            except Exception as err:
+                found, failure = None, err
+            if found is not None:
+                return found
+        raise unknown_component(self, key, order, scope, failure) from failure
+
+    def _search_order(self, scope: str | None) -> list[Registry[Any]]:
+        """The registry of the scope in force comes first, then this one."""
+        if scope is None or canonical_scope(scope) == canonical_scope(self._scope):
+            return [self]
+        other = self._registry_of(scope)
+        return [self] if other is None or other is self else [other, self]
+
+    def _find(self, key: str, explore: bool = True) -> Any:
+        scope, rest = self.split_scope_key(key)
+        registry: Registry[Any] | None = self
+        while registry is not None:
+            found = registry._own(key, explore and scope is None)
+            if found is not None:
+                return found
+            registry = registry.parent
+        if scope is None:
+            return None
+        other = self._registry_of(scope, explore)
+        while other is not None:
+            found = other._own(rest, explore)
+            if found is not None:
+                return found
+            scope, rest = self.split_scope_key(rest)
+            other = None if scope is None else other._children.get(scope)
+        return import_object(key) if explore else None
+
+    def _own(self, name: str, explore: bool) -> Any:
+        found = self._module_dict.get(name)
+        if found is None and explore:
+            for provider in self.providers():
+                provider.load()
+            found = self._module_dict.get(name)
+        return found
+
+    def _registry_of(self, scope: str, explore: bool = True) -> Registry[Any] | None:
+        found = self._known_registry_of(scope)
+        if found is None and explore and scope:
+            root = self.root
+            for provider in providers_for(scope, (root._name, self._name)):
+                provider.load()
+            found = self._known_registry_of(scope)
+            if found is None:
+                scope_provider(scope, root._name).load()
+                found = self._known_registry_of(scope)
+        return found
+
+    def _known_registry_of(self, scope: str) -> Registry[Any] | None:
+        scope = canonical_scope(scope)
+        with _lock:
+            for start in (self, self.root):
+                for registry in start.tree():
+                    if canonical_scope(registry._scope) == scope:
+                        return registry
+        return None
+
+    def providers(self) -> list[Provider]:
+        """The modules that are imported when a name is missing here; imports none of them."""
+        located = [location_provider(m, self._scope, self._name) for m in self._locations]
+        return located + providers_for(self._scope, (self._name, self.root._name))
+
+    # --- building -----------------------------------------------------------------------------
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> T:
+        """Build what a node describes.
+
+        Args:
+            cfg: A mapping with ``type`` (a name, ``scope.name``, a dotted path, or the class or
+                function itself); its other keys are the arguments. ``_scope_`` puts another scope
+                in force for it and what it builds. Anything built already is returned as it is.
+            *args: For a ``build_func`` of your own.
+            **kwargs: For the ``build_func``; the default one takes ``default_args``.
+
+        Raises:
+            UnknownComponentError: If nothing installed offers the type.
+            ComponentArgumentError: If the keys do not fit the arguments.
+            ComponentBuildError: If the component raises; also an instance of what it raised.
+            NodeError: If ``cfg`` is no node.
+
+        Example:
+            >>> FUNCTIONS = Registry("function", scope="example")
+            >>> FUNCTIONS.build({"type": "fractions.Fraction", "numerator": 1, "denominator": 3})
+            Fraction(1, 3)
+        """
+        # The quick way: a name that was resolved before. All else goes through build_func.
+        if args or kwargs or not self._is_plain:
+            return self._call_build_func(cfg, args, kwargs)
+        try:
+            scope = overwritten_scope.get()
+            if scope is None:
+                # The instance that was created last, if there is any.
+                for scope in reversed(DefaultScope._instance_dict.values()):  # noqa: B007
+                    break
+            arguments = {**cfg}
+            known = self._resolved[None if scope is None else scope._scope_name]
+            factory = known[arguments.pop("type")]
+        except Exception:
+            return self._build_func(cfg, registry=self)
+        if "_scope_" in arguments:
+            return self._build_func(cfg, registry=self)
+        try:
+            return factory(**arguments)
+        except Exception as err:
+            located = failed_build(err, factory, arguments, cfg, self)
+            if located is err:
+                raise
+            raise located from err
+
+    def _call_build_func(self, cfg: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._is_plain and (args or kwargs.keys() - {"default_args"}):
+            raise misused_build(self, args, kwargs)
+        try:
+            return self._build_func(cfg, *args, registry=self, **kwargs)
+        except Exception as err:
+            located = failed_build(err, self._build_func, {}, cfg, self)
+            if located is err:
+                raise
+            raise located from err
+
+    def factory(self, kind: Any) -> Callable[..., Any]:
+        """What to call to build a ``type`` in the scope in force.
+
+        Raises:
+            UnknownComponentError: If ``kind`` is a name that nothing installed offers.
+        """
+        if not isinstance(kind, str):
+            return _factory_of(kind)
+        scope = current_scope()
+        try:
+            return self._resolved[scope][kind]
+        except KeyError:
+            pass
+        order = self._search_order(scope)
+        found = self._require(kind, order, scope)
+        with _lock:  # again, without imports: what is kept must be what is registered now
+            for registry in order:
+                registered = registry._find(kind, explore=False)
+                if registered is not None:
+                    found = _factory_of(registered)
+                    self._resolved.setdefault(scope, {})[kind] = found
+                    return found
+        return _factory_of(found)
+
+    @contextmanager
+    def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry[Any]]:
+        """Put a scope in force inside a ``with`` block, and yield its registry.
+
+        Args:
+            scope: The scope; ``None`` keeps the one in force.
+
+        Yields:
+            The registry of the scope in force, in this tree; this one, if there is none.
+        """
+        with DefaultScope.overwrite_default_scope(scope):
+            yield self._search_order(current_scope())[0]
+
+    # --- scopes -------------------------------------------------------------------------------
+
+    @staticmethod
+    def infer_scope() -> str:
+        """Return the top-level package of the module that calls this."""
+        return _package_of_frame(sys._getframe(1))
+
+    @staticmethod
+    def split_scope_key(key: str) -> tuple[str | None, str]:
+        """Split the first scope off a key.
+
+        Example:
+            >>> Registry.split_scope_key("mmdet.ResNet")
+            ('mmdet', 'ResNet')
+            >>> Registry.split_scope_key("ResNet")
+            (None, 'ResNet')
+        """
+        scope, dot, rest = key.partition(".")
+        return (scope, rest) if dot else (None, key)
+
+
+class _Names(dict[str, Any]):
+    """The names of one registry; tells it about every change, also about a direct one.
+
+    Tests and notebooks do take names out of ``module_dict``: a resolved name must not outlive that.
+    """
+
+    __slots__ = ("_registry",)
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __setitem__(self, name: str, component: Any) -> None:
+        with _lock:
+            super().__setitem__(name, component)
+            self._registry._forget_resolved()
+
+    def __delitem__(self, name: str) -> None:
+        with _lock:
+            super().__delitem__(name)
+            self._registry._forget_resolved()
+
+    def pop(self, name: str, *default: Any) -> Any:
+        with _lock:
+            component = super().pop(name, *default)
+            self._registry._forget_resolved()
+        return component
+
+    def popitem(self) -> tuple[str, Any]:
+        with _lock:
+            item = super().popitem()
+            self._registry._forget_resolved()
+        return item
+
+    def clear(self) -> None:
+        with _lock:
+            super().clear()
+            self._registry._forget_resolved()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        with _lock:
+            super().update(*args, **kwargs)
+            self._registry._forget_resolved()
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        with _lock:
+            if name not in self:
+                self[name] = default
+            return self[name]
+
+    def __ior__(self, other: Any) -> _Names:  # type: ignore[misc,override]  # dict's overloads
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+_live: list[ref[Registry[Any]]] = []
+
+
+def live_registries() -> list[Registry[Any]]:
+    """Every registry that exists, in the order of creation."""
+    found = []
+    with _lock:
+        for weak in list(_live):
+            registry = weak()
+            if registry is None:
+                _live.remove(weak)
+            else:
+                found.append(registry)
+    return found
+
+
+def _living_registry(name: str, scope: str) -> Registry[Any]:
+    for registry in live_registries():
+        if (registry.name, registry.scope) == (name, scope):
+            return registry
+    raise RegistrationError(
+        f"this process has no registry {name!r} (scope {scope!r}), which an unpickled object uses.",
+        (("To do:", "import the module that creates the registry first"),),
+    )
+
+
+def _factory_of(component: Any) -> Callable[..., Any]:
+    component = resolve_lazy(component)
+    # By metaclass first: isinstance of a class is quicker than issubclass, and true of few.
+    if isinstance(component, ManagerMeta) and issubclass(component, ManagerMixin):
+        return component.get_instance  # type: ignore[attr-defined]  # narrowed to the metaclass
+    if not callable(component):
+        raise no_type(component)
+    return component
+
+
+def warn_of_failure(key: str, err: BaseException) -> None:
+    """Say why ``get`` found nothing, where that is not simply a name that does not exist."""
+    warnings.warn(f"looking for {key!r}: {type(err).__name__}: {err}", RuntimeWarning, stacklevel=3)
+
+
+def _check_arguments(name: Any, build_func: Any, parent: Any, scope: Any, locations: Any) -> None:
+    problem = None
+    if not isinstance(name, str) or not name:
+        problem = f"`name` must be a string that is not empty, got {name!r}."
+    elif build_func is not None and not callable(build_func):
+        problem = f"`build_func` must be callable, got {build_func!r}."
+    elif parent is not None and not isinstance(parent, Registry):
+        problem = f"`parent` must be a Registry, got {parent!r}."
+    elif scope is not None and (not isinstance(scope, str) or not scope or "." in scope):
+        problem = f"`scope` must be a string without dots, got {scope!r}."
+    elif isinstance(locations, str) or not all(isinstance(item, str) for item in locations):
+        problem = f"`locations` must be a list of module names, got {locations!r}."
+    if problem is not None:
+        raise RegistrationError(f"Registry({name!r}): {problem}")
+
+
+def _scope_of_caller(registry: Registry[Any]) -> str:
+    """Top-level package of the module whose code is creating ``registry``."""
+    frame = sys._getframe(2)
+    # Constructors of subclasses are not who creates it.
+    while frame.f_back is not None and frame.f_locals.get("self") is registry:
+        frame = frame.f_back
+    return _package_of_frame(frame)
+
+
+def _package_of_frame(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "__main__")).partition(".")[0]
+
+
+def _where_defined(component: Any) -> str:
+    module = getattr(component, "__module__", None)
+    name = getattr(component, "__qualname__", None) or repr(component)
+    code = getattr(component, "__code__", None)
+    where = f"{module}.{name}" if module else name
+    return f"{where} ({code.co_filename}:{code.co_firstlineno})" if code else where

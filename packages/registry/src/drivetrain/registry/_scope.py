@@ -26,6 +26,9 @@ class DefaultScope(ManagerMixin):
         name: Name of the instance.
         scope_name: The scope, for example ``"mmdet"``.
 
+    Raises:
+        TypeError: If ``scope_name`` is no string.
+
     Example:
         >>> DefaultScope.get_instance("task", scope_name="mmdet").scope_name
         'mmdet'
@@ -43,6 +46,8 @@ class DefaultScope(ManagerMixin):
         return self._scope_name
 
     @classmethod
+    # Other named instances must exist; a default scope need not (documented), hence Any: the
+    # base promises an instance.
     def get_current_instance(cls) -> Any:
         """Return the scope in force, or ``None`` when none was ever set.
 
@@ -50,16 +55,12 @@ class DefaultScope(ManagerMixin):
         instance that was created last.
         """
         overwritten = overwritten_scope.get()
-        if overwritten is not None:
-            return overwritten
-        for instance in reversed(cls._instance_dict.values()):
-            return instance
-        return None
+        return cls._latest() if overwritten is None else overwritten
 
     @classmethod
     @contextmanager
     def overwrite_default_scope(cls, scope_name: str | None) -> Iterator[None]:
-        """Put another scope in force inside a ``with`` block, in this thread only.
+        """Put another scope in force inside a ``with`` block, in this thread or task only.
 
         Args:
             scope_name: The scope; ``None`` changes nothing.
@@ -79,16 +80,22 @@ overwritten_scope: ContextVar[DefaultScope | None] = ContextVar(
 )
 
 
+def current_scope() -> str | None:
+    """Name of the scope in force, or ``None``."""
+    scope = DefaultScope.get_current_instance()
+    return None if scope is None else scope.scope_name
+
+
 def init_default_scope(scope: str) -> None:
     """Make ``scope`` the default scope from now on.
 
     Args:
         scope: For example ``"mmdet"``. Calling again with another scope changes it.
     """
-    current = DefaultScope.get_current_instance()
-    if current is None or current.scope_name != scope:
-        name, count = scope, 1
-        while DefaultScope.check_instance_created(name):
-            count += 1
-            name = f"{scope}-{count}"
-        DefaultScope.get_instance(name, scope_name=scope)
+    if current_scope() == scope:
+        return
+    name, count = scope, 1
+    while DefaultScope.check_instance_created(name):
+        count += 1
+        name = f"{scope}-{count}"
+    DefaultScope.get_instance(name, scope_name=scope)

@@ -1,0 +1,182 @@
+"""The text for a name that no registry has.
+
+Imported when the first name is not found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from drivetrain.registry._building import current_path, origin_of
+from drivetrain.registry._discovery import Provider, announced
+from drivetrain.registry._errors import UnknownComponentError
+from drivetrain.registry._explain import one_line, shown_traceback
+from drivetrain.registry._nearest import nearest, quoted
+from drivetrain.registry._scope import ROOT_SCOPE, canonical_scope
+
+# Who offers components for the root registries, for an advice what to install. Names only: this
+# package imports none of them.
+_OFFERED_BY = {
+    "runner": "drivetrain-runner",
+    "loop": "drivetrain-runner",
+    "hook": "drivetrain-runner",
+    "log_processor": "drivetrain-runner",
+    "inferencer": "drivetrain-runner",
+    "strategy": "drivetrain-dist",
+    "model_wrapper": "drivetrain-dist",
+    "optimizer": "drivetrain-optim",
+    "optim_wrapper": "drivetrain-optim",
+    "optim_wrapper_constructor": "drivetrain-optim",
+    "param_scheduler": "drivetrain-optim",
+    "dataset": "drivetrain-dataset",
+    "data_sampler": "drivetrain-dataset",
+    "transform": "drivetrain-dataset",
+    "model": "drivetrain-model",
+    "weight_initializer": "drivetrain-model",
+    "metric": "drivetrain-evaluator",
+    "evaluator": "drivetrain-evaluator",
+    "visualizer": "drivetrain-visualization",
+    "vis_backend": "drivetrain-visualization",
+}
+
+
+def explain_unknown(
+    registry: Any, key: str, order: list[Any], scope: str | None, failure: Exception | None
+) -> UnknownComponentError:
+    """Say which name was not found where, which were meant, and what to do.
+
+    Args:
+        registry: The registry that was asked.
+        key: The name.
+        order: The registries where the search began: that of the scope in force comes first.
+        scope: The scope in force.
+        failure: What an import raised that a dotted path asked for.
+    """
+    searched = _searched(registry, key, order)
+    failed = _failed_providers(registry, key, searched)
+    details: list[tuple[str, str]] = []
+    if failure is None:
+        summary = _summary(registry, key)
+        details += _suggestions(registry, key, searched)
+        details += [("Searched:", _shown_search(searched, scope, order))]
+        details += _elsewhere(key, searched)
+    else:
+        summary = f"cannot import {key!r}: {one_line(failure)}"
+        details += [("Traceback:", shown_traceback(failure))]
+    for provider in failed:
+        assert provider.error is not None
+        details += [
+            ("Failed:", f"{provider.label} ({provider.announced_by}): {one_line(provider.error)}"),
+            ("", shown_traceback(provider.error)),
+        ]
+    details += _remedy(registry, searched, failure or (failed and failed[0].error))
+    path = current_path()
+    origin = origin_of(path)
+    if origin is not None:
+        details.append(("Config:", origin))
+    err = UnknownComponentError(summary, tuple(details))
+    err.placed(path, None)
+    if failure is None and failed:
+        err.__cause__ = failed[0].error
+    return err
+
+
+def _summary(registry: Any, key: str) -> str:
+    summary = f"no {key!r} in registry {registry.name!r}"
+    scope, _ = registry.split_scope_key(key)
+    if scope is None:
+        return f"{summary}."
+    if registry._known_registry_of(scope) is not None:
+        return f"{summary}."
+    module = sys.modules.get(key.rpartition(".")[0])
+    if module is not None:
+        return f"{summary}, and module {module.__name__!r} has no such name."
+    return f"{summary}: there is no scope or module {scope!r}."
+
+
+def _searched(registry: Any, key: str, order: list[Any]) -> list[Any]:
+    scope, _ = registry.split_scope_key(key)
+    if scope is not None:
+        found = registry._known_registry_of(scope)
+        if found is not None:
+            return [found]
+    found = []
+    for start in order:
+        while start is not None:
+            if start not in found:
+                found.append(start)
+            start = start.parent
+    return found
+
+
+def _failed_providers(registry: Any, key: str, searched: list[Any]) -> list[Provider]:
+    scope, _ = registry.split_scope_key(key)
+    providers = [provider for place in searched for provider in place.providers()]
+    if scope is not None:
+        names = {registry.name, registry.root.name}
+        wanted = canonical_scope(scope)
+        providers += [p for p in announced() if p.scope == wanted and p.registry in names]
+        providers += _scope_modules(scope)
+    return [p for p in dict.fromkeys(providers) if p.error is not None]
+
+
+def _scope_modules(scope: str) -> Iterable[Provider]:
+    from drivetrain.registry import _discovery
+
+    provider = _discovery._locations.get(f"{scope}.registry")
+    return [] if provider is None else [provider]
+
+
+def _suggestions(registry: Any, key: str, searched: list[Any]) -> list[tuple[str, str]]:
+    names = [name for place in searched for name in place.module_dict]
+    for place in registry.root.tree():
+        if place not in searched:
+            names += [f"{place.scope}.{name}" for name in place.module_dict]
+    scope, _ = registry.split_scope_key(key)
+    if scope is not None and len(searched) == 1 and registry._known_registry_of(scope):
+        names = [f"{scope}.{n}" for n in searched[0].module_dict] + names
+    module = sys.modules.get(key.rpartition(".")[0])
+    if module is not None and module.__name__ != scope:
+        names = [f"{module.__name__}.{n}" for n in dir(module) if not n.startswith("_")]
+    close = nearest(key, names)
+    return [("Did you mean:", quoted(close))] if close else []
+
+
+def _shown_search(searched: list[Any], scope: str | None, order: list[Any]) -> str:
+    lines = []
+    for place in searched:
+        count = f"{len(place)} name{'' if len(place) == 1 else 's'}"
+        sources = [p.label for p in place.providers() if p.error is None]
+        origin = f", from {', '.join(dict.fromkeys(sources))}" if sources else ""
+        lines.append(f"{place.scope} ({count}{origin})")
+    if scope is not None and all(
+        canonical_scope(place.scope) != canonical_scope(scope) for place in order
+    ):
+        lines.append(f"scope {scope!r} is in force, and has no registry {order[-1].name!r}")
+    return "\n".join(lines)
+
+
+def _elsewhere(key: str, searched: list[Any]) -> list[tuple[str, str]]:
+    from drivetrain.registry._registry import live_registries
+
+    tail = key.rpartition(".")[2]
+    found = []
+    for place in live_registries():
+        if place not in searched and tail in place.module_dict:
+            found.append(f"registry {place.name!r} as '{place.scope}.{tail}'")
+    return [("It exists in:", ", ".join(found[:3]))] if found else []
+
+
+def _remedy(registry: Any, searched: list[Any], failure: Any) -> list[tuple[str, str]]:
+    if failure:
+        return [("To do:", "repair that import; then the name can be looked up")]
+    package = _OFFERED_BY.get(registry.root.name)
+    installed = {p.distribution for p in announced()}
+    is_ours = any(canonical_scope(place.scope) == ROOT_SCOPE for place in searched)
+    advice = []
+    if package is not None and package not in installed and is_ours:
+        advice.append(("Not installed:", f"{package}, which offers some: pip install {package}"))
+    advice.append(("Your own?", "Register it, and list its module in `custom_imports`."))
+    return advice

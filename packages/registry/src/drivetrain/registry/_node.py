@@ -1,0 +1,109 @@
+"""What a node is: a mapping with ``type``; and what may stand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drivetrain.registry._building import current_path, origin_of
+from drivetrain.registry._errors import NodeError
+
+# Nothing of these types was built from a node: it is a slip in a config.
+_NEVER_BUILT = (str, bytes, bool, int, float, complex, list, tuple, set, frozenset, type)
+
+
+def is_node(value: Any) -> bool:
+    """Whether ``value`` is a mapping, or a whole config that wraps one."""
+    return isinstance(value, (dict, Mapping)) or is_config(value)
+
+
+def is_config(value: Any) -> bool:
+    """Whether ``value`` is a config object: no mapping itself, but read like one."""
+    kind = type(value)
+    return hasattr(kind, "merge_from_dict") and hasattr(kind, "__getitem__")
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether ``value`` stands for something that is imported when it is needed.
+
+    A protocol, so that no config package has to be imported: a class with a method ``build`` and a
+    ``dotted_path``.
+    """
+    kind = type(value)
+    return hasattr(kind, "dotted_path") and callable(getattr(kind, "build", None))
+
+
+def resolve_lazy(value: Any) -> Any:
+    """Import what a lazy object stands for; return anything else as it is."""
+    return value.build() if is_lazy(value) else value
+
+
+def arguments_of(cfg: Any, default_args: Any) -> dict[str, Any] | None:
+    """Merge a node over its defaults; ``None`` if ``cfg`` was built already.
+
+    Raises:
+        NodeError: If ``cfg`` is neither a node nor anything that could have been built from one.
+    """
+    if default_args is not None and not is_node(default_args):
+        raise placed(NodeError(f"`default_args` must be a mapping or None, got {default_args!r}."))
+    if is_node(cfg):
+        return {**_keys_and_values(default_args or {}), **_keys_and_values(cfg)}
+    if cfg is None or isinstance(cfg, _NEVER_BUILT) or is_lazy(cfg):
+        raise no_node(cfg)
+    return None
+
+
+def _keys_and_values(node: Any) -> Any:
+    if isinstance(node, (dict, Mapping)):
+        return node
+    return {key: node[key] for key in node}
+
+
+def no_node(cfg: Any) -> NodeError:
+    """Explain why ``cfg`` cannot be built."""
+    details: tuple[tuple[str, str], ...] = ()
+    if isinstance(cfg, str):
+        details = (("To do:", f"write dict(type={cfg!r})"),)
+    elif isinstance(cfg, type) or is_lazy(cfg):
+        name = getattr(cfg, "__name__", None) or str(cfg)
+        details = (("To do:", f"write dict(type={name}, ...)"),)
+    elif isinstance(cfg, (list, tuple)):
+        details = (("To do:", "build its items one by one"),)
+    shown = f"{type(cfg).__name__} {cfg!r}" if cfg is not None else "None"
+    return placed(NodeError(f"a node is a mapping with `type`, got {_short(shown)}.", details), cfg)
+
+
+def no_type(kind: Any) -> NodeError:
+    """Explain that ``type`` is neither a name nor something to call."""
+    return NodeError(
+        f"`type` must be a name, a class or a function, got {type(kind).__name__} "
+        f"{_short(repr(kind))}."
+    )
+
+
+def missing_type(cfg: Any) -> NodeError:
+    """Explain that the node has no ``type``, and which key may have been meant."""
+    keys = [str(key) for key in _keys_and_values(cfg)]
+    details: tuple[tuple[str, str], ...] = ()
+    typos = [
+        key for key in keys if key.lower().strip("_") in {"type", "tpye", "typ", "types", "tyep"}
+    ]
+    if typos:
+        details = (("Did you mean:", f"'type' instead of {typos[0]!r}"),)
+    shown = _short(", ".join(keys)) or "none"
+    err = NodeError(f"the node has no `type` (its keys: {shown}).", details)
+    return placed(err, cfg)
+
+
+def placed(err: NodeError, node: Any = None) -> NodeError:
+    """Add path, node, and file and line as far as they are known."""
+    path = current_path()
+    origin = origin_of(path)
+    if origin is not None:
+        err.details = (*err.details, ("Config:", origin))
+    err.placed(path, node)
+    return err
+
+
+def _short(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 4]} ..."
