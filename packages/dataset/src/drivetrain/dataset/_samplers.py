@@ -17,7 +17,6 @@ from drivetrain.dataset._mixing import mix
 from drivetrain.dist import get_dist_info, sync_random_seed
 from drivetrain.registry import DATA_SAMPLERS
 
-
 Order = Sequence[int] | torch.Tensor
 
 

@@ -1,5 +1,31 @@
-"""Metrics, and the evaluator that gathers them over a dataset and over ranks."""
+"""Evaluation: metrics, and the evaluator that gathers them over a dataset and over ranks."""
 
 from drivetrain.evaluator.__about__ import __version__
+from drivetrain.evaluator._errors import (
+    DuplicateMetricError,
+    EvaluatorConfigError,
+    EvaluatorError,
+    LengthMismatchError,
+    MetricOptionError,
+    MetricResultError,
+    UnknownMetricError,
+)
+from drivetrain.evaluator._evaluator import Evaluator, build_evaluator
+from drivetrain.evaluator._indicator import get_metric_value
+from drivetrain.evaluator._metric import BaseMetric, DumpResults
 
-__all__ = ["__version__"]
+__all__ = [
+    "BaseMetric",
+    "DumpResults",
+    "DuplicateMetricError",
+    "Evaluator",
+    "EvaluatorConfigError",
+    "EvaluatorError",
+    "LengthMismatchError",
+    "MetricOptionError",
+    "MetricResultError",
+    "UnknownMetricError",
+    "__version__",
+    "build_evaluator",
+    "get_metric_value",
+]

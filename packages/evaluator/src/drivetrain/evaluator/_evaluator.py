@@ -1,0 +1,191 @@
+"""Several metrics over one pass through a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from drivetrain.evaluator._data_element import is_data_element
+from drivetrain.evaluator._errors import (
+    DuplicateMetricError,
+    EvaluatorConfigError,
+    LengthMismatchError,
+    MetricOptionError,
+)
+from drivetrain.evaluator._metric import BaseMetric
+from drivetrain.evaluator._trim import first_samples
+from drivetrain.registry import EVALUATOR, METRICS, building
+
+
+@EVALUATOR.register_module()
+class Evaluator:
+    """Feed every batch to several metrics, and put their values together.
+
+    Args:
+        metrics: A metric or its node, or a sequence of them.
+
+    Raises:
+        EvaluatorConfigError: If one of them is neither.
+
+    Example:
+        >>> evaluator = Evaluator(dict(type="DumpResults", out_file_path="predictions.pkl"))
+        >>> [type(metric).__name__ for metric in evaluator.metrics]
+        ['DumpResults']
+    """
+
+    def __init__(
+        self, metrics: Mapping[str, Any] | BaseMetric | Sequence[Mapping[str, Any] | BaseMetric]
+    ) -> None:
+        self._dataset_meta: dict[str, Any] | None = None
+        if not isinstance(metrics, (list, tuple)):
+            self.metrics: list[Any] = [_built(metrics)]
+            return
+        self.metrics = []
+        for position, metric in enumerate(metrics):
+            with building(f"metrics[{position}]"):
+                self.metrics.append(_built(metric))
+
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """Meta information of the dataset; setting it tells all metrics."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict[str, Any] | None) -> None:
+        self._dataset_meta = dataset_meta
+        for metric in self.metrics:
+            metric.dataset_meta = dataset_meta
+
+    def process(
+        self,
+        data_samples: Sequence[Any],
+        data_batch: Any = None,
+        *,
+        num_samples: int | None = None,
+        num_padded: int = 0,
+    ) -> None:
+        """Give one batch to all metrics.
+
+        Args:
+            data_samples: What the model returned; data elements are turned into dicts.
+            data_batch: What the loader yielded.
+            num_samples: Samples in the batch; needed where ``num_padded`` is not 0.
+            num_padded: How many at its end only repeat others to make the ranks even (see
+                ``drivetrain.dataset.num_padded``). They are cut off before a metric sees them, so
+                that metrics which keep one result per *batch* are exact too.
+        """
+        if num_padded:
+            if num_samples is None:
+                raise MetricOptionError("Evaluator.process: num_padded needs num_samples too")
+            keep = num_samples - num_padded
+            if keep <= 0:
+                return
+            data_samples = first_samples(data_samples, keep, num_samples)
+            data_batch = first_samples(data_batch, keep, num_samples)
+        samples = _as_dicts(data_samples)
+        for metric in self.metrics:
+            metric.process(data_batch, samples)
+
+    def evaluate(self, size: int) -> dict[str, Any]:
+        """The values of all metrics. Called on all ranks, after the last batch.
+
+        Args:
+            size: Length of the dataset.
+
+        Returns:
+            Names and values, the same on every rank, in the order of the metrics.
+
+        Raises:
+            DuplicateMetricError: If two metrics use one name.
+        """
+        values: dict[str, Any] = {}
+        owner: dict[str, Any] = {}
+        for metric in self.metrics:
+            for name, value in metric.evaluate(size).items():
+                if name in values:
+                    raise DuplicateMetricError(
+                        "There are multiple evaluation results with the same metric name "
+                        f"{name!r}: from {type(owner[name]).__name__} and from "
+                        f"{type(metric).__name__}. Give them different prefixes: "
+                        f"dict(type={type(metric).__name__!r}, prefix='...')."
+                    )
+                values[name], owner[name] = value, metric
+        return values
+
+    def offline_evaluate(
+        self, data_samples: Sequence[Any], data: Sequence[Any] | None = None, chunk_size: int = 1
+    ) -> dict[str, Any]:
+        """Evaluate predictions that were made earlier, for example those of ``DumpResults``.
+
+        Args:
+            data_samples: Predictions (with their ground truth) of the whole dataset.
+            data: The samples they belong to, where a metric needs them.
+            chunk_size: Samples given to the metrics at a time.
+
+        Returns:
+            As ``evaluate``.
+
+        Raises:
+            LengthMismatchError: If ``data`` has another length than ``data_samples``.
+            MetricOptionError: If ``chunk_size`` is below 1.
+        """
+        if chunk_size < 1:
+            raise MetricOptionError(f"offline_evaluate: chunk_size must be >= 1, got {chunk_size}")
+        if data is not None and len(data) != len(data_samples):
+            raise LengthMismatchError(
+                "offline_evaluate: data_samples and data should have the same length, got "
+                f"{len(data_samples)} and {len(data)}"
+            )
+        for start in _chunk_starts(len(data_samples), chunk_size):
+            chunk = slice(start, start + chunk_size)
+            self.process(data_samples[chunk], None if data is None else data[chunk])
+        return self.evaluate(len(data_samples))
+
+
+def _chunk_starts(size: int, chunk_size: int) -> Iterator[int]:
+    return iter(range(0, size, chunk_size))
+
+
+def _built(metric: Any) -> Any:
+    built = METRICS.build(metric) if isinstance(metric, Mapping) else metric
+    if not callable(getattr(built, "process", None)) or not callable(
+        getattr(built, "evaluate", None)
+    ):
+        raise EvaluatorConfigError(
+            "a metric is a BaseMetric or a node of one, with methods `process` and `evaluate`; "
+            f"got {type(built).__name__}: {metric!r}"
+        )
+    return built
+
+
+def _as_dicts(data_samples: Any) -> Any:
+    """Data elements as dicts; a mapping of fields stays what it is."""
+    if isinstance(data_samples, Mapping) or data_samples is None:
+        return data_samples
+    if is_data_element(data_samples):
+        return data_samples.to_dict()
+    return [sample.to_dict() if is_data_element(sample) else sample for sample in data_samples]
+
+
+def build_evaluator(evaluator: Any) -> Evaluator:
+    """An evaluator from itself, its node, a metric's node, or a list of those.
+
+    Args:
+        evaluator: An ``Evaluator``; a node with ``metrics`` (its ``type`` is ``Evaluator`` unless
+            given); a metric or its node; or a sequence of these.
+
+    Raises:
+        EvaluatorConfigError: If it is none of them.
+    """
+    if isinstance(evaluator, Evaluator):
+        return evaluator
+    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
+        return EVALUATOR.build({"type": "Evaluator", **evaluator})
+    if isinstance(evaluator, (Mapping, list, tuple)) or hasattr(evaluator, "evaluate"):
+        if hasattr(evaluator, "offline_evaluate"):  # an evaluator of another making
+            return evaluator
+        return Evaluator(evaluator)
+    raise EvaluatorConfigError(
+        "an evaluator is an Evaluator, a metric, a list of metrics, or a node of these; got "
+        f"{type(evaluator).__name__}: {evaluator!r}"
+    )
