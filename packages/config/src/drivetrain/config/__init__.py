@@ -1,5 +1,9 @@
 """Config files in Python, YAML and JSON: inheritance, overrides, the origin of each value."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from drivetrain.config.__about__ import __version__
 from drivetrain.config._config import Config, apply_overrides
 from drivetrain.config._configdict import ConfigDict
@@ -27,8 +31,11 @@ from drivetrain.config._errors import (
     UnsupportedFormatError,
 )
 from drivetrain.config._lazy import LazyObject
-from drivetrain.config._overrides import DictAction, parse_override
+from drivetrain.config._overrides import parse_override
 from drivetrain.config._pure_python import read_base
+
+if TYPE_CHECKING:
+    from drivetrain.config._dict_action import DictAction
 
 __all__ = [
     "CircularBaseError",
@@ -61,3 +68,13 @@ __all__ = [
     "parse_override",
     "read_base",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # argparse is a third of the time that importing this package would take.
+    if name == "DictAction":
+        from drivetrain.config._dict_action import DictAction
+
+        globals()["DictAction"] = DictAction
+        return DictAction
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drivetrain.config._configdict import ConfigDict, fresh_node
 from drivetrain.config._dump import to_text
@@ -21,7 +20,11 @@ from drivetrain.config._loader import IMPORTS_KEY, Loader, imports_of
 from drivetrain.config._merge import merge_dicts
 from drivetrain.config._overrides import nested, require_known, split_additions
 from drivetrain.config._printer import to_python
-from drivetrain.config._sources import Source, format_of, format_of_name
+from drivetrain.config._sources import Source, format_of, format_of_name, read_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from pathlib import Path
 
 RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
 _SLOTS = ("_cfg_dict", "_filename", "_text", "_env_variables", "_source", "_changes")
@@ -78,7 +81,7 @@ class Config(MutableMapping[Any, Any]):
         _refuse_reserved(node, name)
         text = cfg_text
         if text is None:
-            text = "" if name is None else Path(name).read_text(encoding="utf-8")
+            text = "" if name is None else read_text(name)
         _set_slots(self, node, name, text, dict(env_variables or {}), None, [])
 
     @staticmethod
@@ -149,6 +152,8 @@ class Config(MutableMapping[Any, Any]):
         Returns:
             The parser, and the config named by the first positional argument.
         """
+        from argparse import ArgumentParser  # slow to import; most programs parse in their own way
+
         first = ArgumentParser(description=description, add_help=False)
         first.add_argument("config", help="config file path")
         known, _ = first.parse_known_args()
@@ -194,7 +199,8 @@ class Config(MutableMapping[Any, Any]):
         if file is None:
             return to_text(self._cfg_dict, format_of(self._filename) if self._filename else "py")
         text = to_text(self._cfg_dict, format_of(os.fspath(file)))
-        Path(file).write_text(text, encoding="utf-8")
+        with open(file, "w", encoding="utf-8", newline="\n") as output:
+            output.write(text)
         return None
 
     def merge_from_dict(
@@ -250,10 +256,17 @@ class Config(MutableMapping[Any, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_config, tuple(getattr(self, name) for name in _SLOTS)
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _SLOTS:  # not set yet: the object is being made
-            raise AttributeError(name)
-        return self._cfg_dict[name]
+    if sys.version_info >= (3, 12) or TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return _content(self)[name]
+
+    else:
+        # As in ConfigDict: before 3.12 an attribute that is no attribute costs an exception.
+        def __getattribute__(self, name: str) -> Any:
+            if name in _ATTRIBUTES or name.startswith("__"):
+                return object.__getattribute__(self, name)
+            return _content(self)[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RESERVED_KEYS:
@@ -313,6 +326,11 @@ class Config(MutableMapping[Any, Any]):
     def items(self) -> Any:
         """Pairs of key and value."""
         return self._cfg_dict.items()
+
+
+# The slot's own C getter: quicker than an attribute look-up by name.
+_content = Config._cfg_dict.__get__
+_ATTRIBUTES = frozenset(dir(Config))
 
 
 def apply_overrides(cfg: Config, overrides: Iterable[str]) -> None:

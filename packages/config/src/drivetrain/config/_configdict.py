@@ -50,16 +50,21 @@ class ConfigDict(dict[Any, Any]):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    else:
+    elif sys.version_info >= (3, 12):
         # Called only for names that are no attribute. A C slot: no Python frame for a look-up.
         __getattr__ = dict.__getitem__
 
-    if sys.version_info < (3, 12) and not TYPE_CHECKING:
+    else:
         # Before 3.12 every miss first builds an AttributeError (200 ns): look among the keys first.
         def __getattribute__(self, name: str) -> Any:
-            if name in self and name not in _METHOD_NAMES:
+            if name in _METHOD_NAMES:
+                return dict.__getattribute__(self, name)
+            try:
                 return self[name]
-            return dict.__getattribute__(self, name)
+            except MissingKeyError:
+                if hasattr(type(self), name):  # a method of a subclass
+                    return dict.__getattribute__(self, name)
+                raise
 
     def __missing__(self, key: Any) -> Any:
         raise MissingKeyError(key, self)
@@ -175,7 +180,7 @@ class LazyConfigDict(ConfigDict):
         value = dict.__getitem__(self, key)
         return value.build() if type(value) is LazyObject else value
 
-    if not TYPE_CHECKING:
+    if sys.version_info >= (3, 12) and not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
             return self[name]
@@ -257,7 +262,7 @@ def adopt(value: Any) -> Any:
     return value
 
 
-def _sequence_like(value: list | tuple, items: list) -> Any:
+def _sequence_like(value: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
     """``items`` in the type of ``value``."""
     kind = type(value)
     if kind is list:
@@ -286,7 +291,7 @@ def fresh(value: Any) -> Any:
 def fresh_node(value: dict[Any, Any]) -> ConfigDict:
     """A node with the content of ``value`` that shares no container with it."""
     content = {}
-    kind = ConfigDict
+    kind: type[ConfigDict] = ConfigDict
     for key, item in dict.items(value):
         item_kind = type(item)
         if item_kind not in _ATOMS:
@@ -295,9 +300,7 @@ def fresh_node(value: dict[Any, Any]) -> ConfigDict:
             content[key] = item
             if item_kind is LazyObject:
                 kind = LazyConfigDict
-    node = kind.__new__(kind)
-    _fill(node, content)
-    return node
+    return _node_of_items(content.items(), kind)
 
 
 def plain(value: Any) -> Any:
@@ -334,7 +337,8 @@ def _deepcopy(value: Any, memo: dict[int, Any]) -> Any:
         known = memo.get(id(value))
         if known is not None:
             return known
-        memo[id(value)] = result = []
+        result: list[Any] = []
+        memo[id(value)] = result
         for item in value:
             result.append(item if type(item) in _ATOMS else _deepcopy(item, memo))
         return result

@@ -45,16 +45,18 @@ def _parse_json(text: str, filename: str) -> Any:
 def _parse_yaml(text: str, filename: str, marks: Marks) -> Any:
     import yaml  # a third of this package's import time, and only YAML needs it
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        """Safe loading that tells a quoted template (text) from a bare one (value)."""
+    fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # A class of its own, because a constructor is registered on the class.
+    loader_type: Any = type("ConfigLoader", (fastest,), {})
 
     def construct_text(loader: Any, node: Any) -> str:
         value = loader.construct_scalar(node)
         return marks.as_text(value) if node.style else value  # "" or None: bare
 
-    Loader.add_constructor("tag:yaml.org,2002:str", construct_text)
+    # Tells a quoted template (text) from a bare one (value).
+    loader_type.add_constructor("tag:yaml.org,2002:str", construct_text)
     try:
-        return yaml.load(text, Loader)
+        return yaml.load(text, loader_type)
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         problem = getattr(err, "problem", None) or str(err)

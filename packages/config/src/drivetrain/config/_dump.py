@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -23,16 +22,15 @@ def to_text(config: dict[Any, Any], file_format: Format) -> str:
     data = plain(config)
     _check(data, file_format, "", set())
     if file_format == "json":
+        import json  # only JSON needs it
+
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
     import yaml  # a third of this package's import time, and only YAML needs it
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
-        """Safe dumping that repeats shared values: an anchor is noise in a config."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    fastest: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    # Shared values are repeated: an anchor is noise in a config.
+    dumper: Any = type("ConfigDumper", (fastest,), {"ignore_aliases": lambda self, data: True})
+    return yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True)
 
 
 def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:

@@ -41,9 +41,9 @@ from drivetrain.config._templates import Marks, TemplateContext, base_text, fill
 DEPRECATION_KEY = "_deprecation_"
 IMPORTS_KEY = "custom_imports"
 SCOPE_KEY = "_scope_"
-_READ_BASE = re.compile(r"^[^\S\n]*with\s+read_base\s*\(", re.MULTILINE)
-_BASE = re.compile(r"^_base_\s*[:=]|\{\{\s*_base_\.", re.MULTILINE)
-_IMPORT = re.compile(r"^[^\S\n]*(?:from\s+([\w.]+)\s+import|import\s+([\w.]+))", re.MULTILINE)
+_READ_BASE = r"(?m)^[^\S\n]*with\s+read_base\s*\("
+_BASE = r"(?m)^_base_\s*[:=]|\{\{\s*_base_\."
+_IMPORT = r"(?m)^[^\S\n]*(?:from\s+([\w.]+)\s+import|import\s+([\w.]+))"
 
 
 class Loader:
@@ -125,8 +125,8 @@ class Loader:
     def _context(self, source: Source) -> TemplateContext:
         return TemplateContext(
             source.path,
-            self._use_predefined_variables,
-            self._use_environment_variables,
+            use_file_variables=self._use_predefined_variables,
+            use_environment=self._use_environment_variables,
             used_environment=self.env_variables,
             templates=source.templates,
         )
@@ -186,7 +186,8 @@ class Loader:
             raise MixedStyleError(_mixed(BASE_KEY), filename=source.path, lineno=lineno)
         self._style = "text"
         merged: dict[Any, Any] = {}
-        for name in map(os.fspath, names):
+        for each in names:
+            name = os.fspath(each)
             path = name if "::" in name else beside(source.path, name)
             data, base = self.load_file(path, asked_by=(source.path, lineno))
             source.bases.append(base)
@@ -252,8 +253,8 @@ class Loader:
 
     def _style_of(self, text: str, filename: str) -> Style | None:
         """Style of a Python text: what it shows itself, else that of the chain it is part of."""
-        pure = _READ_BASE.search(text)
-        based = _BASE.search(text)
+        pure = re.search(_READ_BASE, text) if "read_base" in text else None
+        based = re.search(_BASE, text) if BASE_KEY in text else None
         if pure and (based or self._style == "text"):
             line = text.count("\n", 0, pure.start()) + 1
             raise MixedStyleError(_mixed("read_base"), filename=filename, lineno=line)
@@ -361,7 +362,7 @@ def imports_of(setting: Any) -> tuple[list[str], bool]:
         ConfigError: If it has another form.
     """
     known = isinstance(setting, dict) and not set(setting) - {"imports", "allow_failed_imports"}
-    names = dict.get(setting, "imports", []) if known else None
+    names: Any = dict.get(setting, "imports", ()) if known else None
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ConfigError(
@@ -388,7 +389,7 @@ def _joined_imports(first: dict[Any, Any], second: dict[Any, Any]) -> dict[str, 
 def _imports_third_party(text: str) -> bool:
     import sys
 
-    for match in _IMPORT.finditer(text):
+    for match in re.finditer(_IMPORT, text):
         name = (match[1] or match[2]).partition(".")[0]
         if name and name not in sys.stdlib_module_names:
             return True

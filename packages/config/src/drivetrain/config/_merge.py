@@ -59,7 +59,7 @@ def _merge_value(old: Any, new: dict[Any, Any], allow_list_keys: bool, path: str
     )
 
 
-def _merge_into_list(old: list | tuple, new: dict[Any, Any], path: str) -> Any:
+def _merge_into_list(old: list[Any] | tuple[Any, ...], new: dict[Any, Any], path: str) -> Any:
     items = list(old)
     for key, value in dict.items(new):
         index = _list_index(key, len(items), path)

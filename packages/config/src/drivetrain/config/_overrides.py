@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from drivetrain.config._errors import (
-    ConfigError,
     OverrideSyntaxError,
     UnknownKeyError,
     nearest_names,
@@ -76,7 +74,9 @@ def _is_quoted(text: str) -> bool:
 
 def _split(text: str, separator: str) -> list[str]:
     """Parts of ``text`` between separators that stand outside of brackets and quotes."""
-    parts, start, closing, quote = [], 0, [], ""
+    parts: list[str] = []
+    closing: list[str] = []
+    start, quote = 0, ""
     for index, char in enumerate(text):
         if quote:
             quote = "" if char == quote else quote
@@ -119,11 +119,11 @@ def nested(options: Mapping[Any, Any]) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     for key, value in options.items():
         parts = key.split(".") if isinstance(key, str) else [key]
-        node = result
+        node: dict[Any, Any] = result
         for part in parts[:-1]:
             inner = node.setdefault(part, {})
             if not isinstance(inner, dict):
-                inner = node[part] = {}
+                inner = node[part] = dict[Any, Any]()
             node = inner
         node[parts[-1]] = value
     return result
@@ -214,31 +214,3 @@ def split_additions(overrides: Iterable[str]) -> list[tuple[str, Any, bool]]:
         key, value = parse_override(text)
         parsed.append((key.removeprefix("+"), value, key.startswith("+")))
     return parsed
-
-
-class DictAction(argparse.Action):
-    """Collects ``key=value`` arguments in one dict; several uses add up.
-
-    Example:
-        >>> parser = argparse.ArgumentParser()
-        >>> _ = parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-        >>> parser.parse_args(["--cfg-options", "optimizer.lr=0.1", "gpus=0,1"]).cfg_options
-        {'optimizer.lr': 0.1, 'gpus': [0, 1]}
-    """
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Add ``values`` to what earlier uses collected."""
-        collected = dict(getattr(namespace, self.dest, None) or {})
-        for text in [values] if isinstance(values, str) else values or ():
-            try:
-                key, value = parse_override(text)
-            except ConfigError as err:
-                raise argparse.ArgumentError(self, str(err)) from err
-            collected[key] = value
-        setattr(namespace, self.dest, collected)

@@ -8,8 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from drivetrain.config._configdict import fresh
 from drivetrain.config._errors import ConfigFileNotFoundError, ConfigImportError, nearest_hint
@@ -34,8 +33,7 @@ def read_base() -> Iterator[None]:
     yield
 
 
-@dataclass(frozen=True)
-class PureModule:
+class PureModule(NamedTuple):
     """A pure Python config that was run.
 
     Attributes:
@@ -45,8 +43,8 @@ class PureModule:
     """
 
     path: str
-    values: Mapping[str, Any]
-    helpers: Mapping[str, Any]
+    values: dict[str, Any]
+    helpers: dict[str, Any]
 
 
 def run_pure(text: str, filename: str, read: ReadFile) -> PureModule:

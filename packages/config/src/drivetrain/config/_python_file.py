@@ -8,7 +8,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from drivetrain.config._errors import (
@@ -21,12 +20,10 @@ from drivetrain.config._errors import (
 
 BASE_KEY = "_base_"
 _HELPER_TYPES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-_BINDS_HELPERS = re.compile(
-    r"^[^\S\n]*(?:from|import|for|async|with|except|match|case)\b|:=", re.MULTILINE
-)
+_BINDS_HELPERS = r"(?m)^[^\S\n]*(?:from|import|for|async|with|except|match|case)\b|:="
 
 
-class Namespace(dict):
+class Namespace(dict[str, Any]):
     """The globals of a Python config while it runs.
 
     Assigning ``_base_`` loads the bases on the spot: the next line can use them, and the list
@@ -112,7 +109,7 @@ def config_keys(namespace: dict[str, Any], source: str) -> dict[str, Any]:
     ``with`` binds.
     """
     helpers: set[str] = set()
-    if _BINDS_HELPERS.search(source):  # parsing costs as much as running: only where it can matter
+    if re.search(_BINDS_HELPERS, source):  # parsing is not free
         names = bound_names(source)
         helpers = names.helping - names.assigned
     return {
@@ -125,7 +122,6 @@ def config_keys(namespace: dict[str, Any], source: str) -> dict[str, Any]:
     }
 
 
-@dataclass
 class BoundNames:
     """Names that a Python config binds at module level, by how it binds them.
 
@@ -135,9 +131,10 @@ class BoundNames:
         from_bases: By imports under ``with read_base():``.
     """
 
-    assigned: set[str] = field(default_factory=set)
-    helping: set[str] = field(default_factory=set)
-    from_bases: set[str] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.assigned: set[str] = set()
+        self.helping: set[str] = set()
+        self.from_bases: set[str] = set()
 
 
 def bound_names(source: str) -> BoundNames:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drivetrain.config._errors import (
@@ -21,7 +19,6 @@ Style = Literal["text", "pure"]
 _FORMATS: dict[str, Format] = {".py": "py", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
 
-@dataclass
 class Source:
     """One loaded file: its text, what it says itself, and the files that it inherits from.
 
@@ -38,15 +35,16 @@ class Source:
         helpers: Names that a pure Python file binds but that are no keys (imports, functions).
     """
 
-    path: str
-    format: Format
-    text: str
-    style: Style | None = None
-    data: dict[Any, Any] = field(default_factory=dict)
-    bases: list[Source] = field(default_factory=list)
-    scope: str | None = None
-    templates: list[Template] = field(default_factory=list)
-    helpers: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, path: str, format: Format, text: str) -> None:
+        self.path = path
+        self.format: Format = format
+        self.text = text
+        self.style: Style | None = None
+        self.data: dict[Any, Any] = {}
+        self.bases: list[Source] = []
+        self.scope: str | None = None
+        self.templates: list[Template] = []
+        self.helpers: dict[str, Any] = {}
 
     def walk(self) -> Iterator[Source]:
         """This file and all that it inherits from, bases first."""
@@ -133,6 +131,8 @@ def _missing_file_message(path: str) -> str:
 
 def package_folder(package: str) -> str | None:
     """Folder of an installed package, found without importing it."""
+    import importlib.util  # slow to import, and only packages of configs need it
+
     try:
         spec = importlib.util.find_spec(package.partition(".")[0])
     except (ImportError, ValueError):

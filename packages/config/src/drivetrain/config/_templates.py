@@ -11,32 +11,27 @@ import ast
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from drivetrain.config._errors import EnvironmentVariableError, TemplateError
 
 Kind = Literal["base", "env", "file"]
 
-_TEMPLATE = re.compile(
-    r"""\{\{\s*(?:
+# Patterns stay text until a file has templates: compiling them takes longer than most loads.
+_TEMPLATE = r"""\{\{\s*(?:
         _base_\.(?P<base>[A-Za-z_]\w*(?:\.\w+)*)
       | (?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
       | (?P<quote>['"]?)\s*\$\s*(?P<env>\w+)\s*:\s*(?P<default>[^\n]*?)\s*(?P=quote)
-    )\s*\}\}""",
-    re.VERBOSE,
+    )\s*\}\}"""
+_PYTHON_TOKEN = (
+    rf"(?P<template>{_TEMPLATE})"
+    + r"""|(?P<comment>\#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<open>\"\"\"|'''|"|')"""
 )
-_PYTHON_TOKEN = re.compile(
-    rf"(?P<template>{_TEMPLATE.pattern})"
-    + r"""|(?P<comment>\#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<open>\"\"\"|'''|"|')""",
-    re.VERBOSE,
-)
-_JSON_TOKEN = re.compile(rf'(?P<template>{_TEMPLATE.pattern})|(?P<open>")', re.VERBOSE)
+_JSON_TOKEN = rf'(?P<template>{_TEMPLATE})|(?P<open>")'
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """One ``{{ ... }}`` of a file.
 
     Attributes:
@@ -52,11 +47,10 @@ class Template:
     lineno: int
 
 
-@dataclass
 class TemplateContext:
     """Where the values of templates come from, for one file.
 
-    Attributes:
+    Args:
         filename: The file, as errors name it.
         use_file_variables: Whether ``{{ fileDirname }}`` and its kin are replaced.
         use_environment: Whether ``{{$NAME:default}}`` is replaced.
@@ -64,11 +58,20 @@ class TemplateContext:
         templates: Filled with what the file uses.
     """
 
-    filename: str
-    use_file_variables: bool = True
-    use_environment: bool = True
-    used_environment: dict[str, str] = field(default_factory=dict)
-    templates: list[Template] = field(default_factory=list)
+    def __init__(
+        self,
+        filename: str,
+        *,
+        use_file_variables: bool,
+        use_environment: bool,
+        used_environment: dict[str, str],
+        templates: list[Template],
+    ) -> None:
+        self.filename = filename
+        self.use_file_variables = use_file_variables
+        self.use_environment = use_environment
+        self.used_environment = used_environment
+        self.templates = templates
 
     def template_of(self, match: re.Match[str]) -> Template | None:
         """The template that ``match`` is, or ``None`` if its kind is switched off."""
@@ -141,7 +144,8 @@ def fill_python(text: str, context: TemplateContext) -> str:
         return text
     out: list[str] = []
     position = 0
-    while match := _PYTHON_TOKEN.search(text, position):
+    token = re.compile(_PYTHON_TOKEN, re.VERBOSE)
+    while match := token.search(text, position):
         out.append(text[position : match.start()])
         position = match.end()
         if match["template"]:
@@ -171,7 +175,7 @@ def _fill_python_string(
 ) -> tuple[str, int]:
     """The rest of a string literal from ``start``, its templates spliced in as literals."""
     token = re.compile(
-        rf"(?P<template>{_TEMPLATE.pattern})|(?P<escape>\\.)|(?P<close>{quote})",
+        rf"(?P<template>{_TEMPLATE})|(?P<escape>\\.)|(?P<close>{quote})",
         re.VERBOSE | re.DOTALL,
     )
     out: list[str] = []
@@ -230,7 +234,8 @@ class Marks:
             return text
         out: list[str] = []
         position = 0
-        while match := _JSON_TOKEN.search(text, position):
+        token = re.compile(_JSON_TOKEN, re.VERBOSE)
+        while match := token.search(text, position):
             out.append(text[position : match.start()])
             position = match.end()
             if match["template"]:
@@ -249,7 +254,10 @@ class Marks:
         return self._marked(text, "v")
 
     def _marked(self, text: str, form: str) -> str:
-        return _TEMPLATE.sub(lambda match: self._mark_of(match, form) or match[0], text)
+        if "{{" not in text:
+            return text
+        template = re.compile(_TEMPLATE, re.VERBOSE)
+        return template.sub(lambda match: self._mark_of(match, form) or match[0], text)
 
     def _mark_of(self, match: re.Match[str], form: str) -> str | None:
         template = self._context.template_of(match)

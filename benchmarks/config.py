@@ -1,0 +1,197 @@
+"""Speed of drivetrain-config against doing it by hand, and against its peers where installed."""
+
+# Configs are written with dict(), and an access alone is what is measured.
+# ruff: noqa: B018, C408
+from __future__ import annotations
+
+import copy
+import gc
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drivetrain.config import Config
+
+LEVELS = 4
+ROUNDS = 15
+
+
+def _optimizer(level: int) -> str:
+    lines = [
+        f"    param_{index}=dict(lr_mult={level + index}.5, decay=0.01)," for index in range(40)
+    ]
+    return "optimizer = dict(\n    type='SGD',\n    lr=0.02,\n" + "\n".join(lines) + "\n)\n"
+
+
+def _model(level: int) -> str:
+    stages = []
+    for index in range(24):
+        stages.append(
+            f"    stage_{index}=dict(\n"
+            f"        type='Stage{level}', depth={index}, width={64 * (level + 1)},\n"
+            f"        norm=dict(type='BN', requires_grad=True, eps=1e-5),\n"
+            f"        act=dict(type='ReLU', inplace=True)),"
+        )
+    return "model = dict(\n    type='ResNet',\n" + "\n".join(stages) + "\n)\n"
+
+
+def _pipelines(level: int) -> str:
+    steps = "\n".join(
+        f"    dict(type='Step{index}', scale=({index}, {level}), keep_ratio=True, p=0.5),"
+        for index in range(25)
+    )
+    names = ("train", "val", "test")
+    return "".join(
+        f"{name}_pipeline_{level} = [\n{steps}\n]\n" for name in names[: 3 if level < 2 else 1]
+    )
+
+
+def write_chain(folder: Path) -> Path:
+    """Four text-style files, each on top of the one before; about 1,100 leaves in the end."""
+    for level in range(LEVELS):
+        head = f"_base_ = ['level_{level - 1}.py']\n" if level else ""
+        body = head + _optimizer(level) + _model(level) + _pipelines(level)
+        (folder / f"level_{level}.py").write_text(body, encoding="utf-8")
+    return folder / f"level_{LEVELS - 1}.py"
+
+
+def load_by_hand(path: Path) -> dict[str, Any]:
+    """The least that the same result needs: exec, and merging plain dicts."""
+    namespace: dict[str, Any] = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
+    own = {key: value for key, value in namespace.items() if not key.startswith("__")}
+    merged: dict[str, Any] = {}
+    for base in own.pop("_base_", []):
+        merged.update(load_by_hand(path.parent / base))
+    return _merge(merged, own)
+
+
+def _merge(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in child.items():
+        old = result.get(key)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        result[key] = _merge(old, value) if both else value
+    return result
+
+
+def _seconds(work: Callable[[], Any], rounds: int = ROUNDS, number: int = 1) -> float:
+    """Median time of one call."""
+    work()
+    times = []
+    for _ in range(rounds):
+        gc.collect()
+        start = time.perf_counter()
+        for _ in range(number):
+            work()
+        times.append((time.perf_counter() - start) / number)
+    return statistics.median(times)
+
+
+def _leaves(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_leaves, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_leaves, value))
+    return 1
+
+
+def _import_ms(module: str, rounds: int = 9) -> float:
+    """Time that importing ``module`` takes in a fresh Python, over an empty one."""
+    code = "import time; s = time.perf_counter(); {}; print(time.perf_counter() - s)"
+    times = []
+    for _ in range(rounds):
+        command = [sys.executable, "-c", code.format(f"import {module}")]
+        times.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    return statistics.median(times) * 1e3
+
+
+def _row(name: str, measured: float, unit: str, limit: float | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "measured": round(measured, 3),
+        "unit": unit,
+        "limit": limit,
+        "ok": limit is None or measured <= limit,
+    }
+
+
+def _attribute_ns() -> float:
+    """One level of ``cfg.a.b.c.d.e``, the loop itself taken off."""
+    cfg = Config(dict(a=dict(b=dict(c=dict(d=dict(e=1))))))
+    number = 100_000
+
+    def nested() -> None:
+        for _ in range(number):
+            cfg.a.b.c.d.e
+
+    def empty() -> None:
+        for _ in range(number):
+            cfg
+
+    return (_seconds(nested, 7) - _seconds(empty, 7)) / number / 5 * 1e9
+
+
+def _peer_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list[dict[str, Any]]:
+    rows = []
+    if importlib.util.find_spec("mmengine"):
+        from mmengine.config import Config as Reference
+
+        load_s = _seconds(lambda: Reference.fromfile(str(path)), 3)
+        rows.append(_row("load, mmengine", load_s / by_hand_s, "x by hand", None))
+        reference = Reference(plain)
+        ratio = _seconds(lambda: copy.deepcopy(reference), 5) / _seconds(
+            lambda: copy.deepcopy(plain), 5
+        )
+        rows.append(_row("deepcopy, mmengine", ratio, "x plain dict", None))
+    if importlib.util.find_spec("omegaconf"):
+        from omegaconf import OmegaConf
+
+        node = OmegaConf.create(plain)
+        ratio = _seconds(lambda: copy.deepcopy(node), 5) / _seconds(lambda: copy.deepcopy(plain), 5)
+        rows.append(_row("deepcopy, OmegaConf", ratio, "x plain dict", None))
+    return rows
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure, and compare with the limits."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_chain(Path(folder))
+        plain = load_by_hand(path)
+        cfg = Config.fromfile(path)
+        if cfg.to_dict() != plain:
+            raise RuntimeError("the chain loads differently by hand: nothing to compare")
+        by_hand_s = _seconds(lambda: load_by_hand(path))
+        load_s = _seconds(lambda: Config.fromfile(path))
+        plain_copy_s = _seconds(lambda: copy.deepcopy(plain))
+        copy_s = _seconds(lambda: copy.deepcopy(cfg))
+        dump_s = _seconds(lambda: cfg.dump(Path(folder, "dump.py")))
+        rows = [
+            _row("leaves of the config", _leaves(plain), "leaves", None),
+            _row("import drivetrain.config", _import_ms("drivetrain.config"), "ms", 40),
+            _row("load by hand", by_hand_s * 1e3, "ms", None),
+            _row("load", load_s / by_hand_s, "x by hand", 2.5),
+            _row("nested attribute access, per level", _attribute_ns(), "ns", 100),
+            _row("deepcopy", copy_s / plain_copy_s, "x plain dict", 2),
+            _row("dump as Python", dump_s * 1e3, "ms", 10),
+        ]
+        return rows + _peer_rows(path, plain, by_hand_s)
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'what':42} {'measured':>10} {'limit':>8}")
+    for row in run():
+        limit = "" if row["limit"] is None else row["limit"]
+        verdict = "" if row["ok"] else "  MISSED"
+        print(f"{row['name']:42} {row['measured']:>10} {limit:>8} {row['unit']}{verdict}")
+
+
+if __name__ == "__main__":
+    main()
