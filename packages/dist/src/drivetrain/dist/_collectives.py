@@ -226,7 +226,7 @@ def _cut(
     device: torch.device,
 ) -> list[Tensor]:
     parts = zip(received, sizes, shapes, strict=True)
-    return [flat[:size].view(*shape).to(device) for flat, size, shape in parts]
+    return [flat[:size].view(torch.Size(shape)).to(device) for flat, size, shape in parts]
 
 
 def _buckets(tensors: list[Tensor], limit_bytes: int | None) -> Iterable[list[Tensor]]:

@@ -58,11 +58,11 @@ class MMDistributedDataParallel(DistributedDataParallel):
 
     def val_step(self, data: Any) -> Any:
         """Predictions of the model inside, during validation."""
-        return self.module.val_step(data)  # pyrefly: ignore[not-callable]
+        return self.module.val_step(data)
 
     def test_step(self, data: Any) -> Any:
         """Predictions of the model inside, during testing."""
-        return self.module.test_step(data)  # pyrefly: ignore[not-callable]
+        return self.module.test_step(data)
 
     def _run_forward(self, data: Any, mode: str) -> Any:
         if isinstance(data, dict):

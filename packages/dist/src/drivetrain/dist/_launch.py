@@ -7,16 +7,15 @@ import json
 import os
 import sys
 import tempfile
+import time
+import traceback
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
-from torch.distributed.elastic.multiprocessing.errors import (
-    ChildFailedError,
-    ErrorHandler,
-    ProcessFailure,
-)
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from drivetrain.dist._errors import LauncherError
@@ -67,9 +66,20 @@ def record_failure(error: BaseException) -> None:
     """Leave ``error`` with its traceback where the launcher of this process looks for it.
 
     For programs that catch their own errors at the top; nothing without an elastic launcher.
+    The first record of a process stays.
     """
-    if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        ErrorHandler().record_exception(error)
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path or os.path.exists(path):
+        return
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    extra = {
+        "py_callstack": trace,
+        "timestamp": str(int(time.time())),  # torch's agent sorts by whole seconds
+        "time_ns": time.time_ns(),
+    }
+    message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"message": message}, file)
 
 
 def _prepare_environment(nproc: int) -> None:
@@ -103,7 +113,7 @@ def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
 
 
 def _report(err: ChildFailedError) -> int:
-    rank, failure = err.get_first_failure()
+    rank, failure = min(err.failures.items(), key=lambda item: _order(item[1]))
     code = failure.exitcode
     how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
     text = _failure_text(failure)
@@ -115,16 +125,30 @@ def _report(err: ChildFailedError) -> int:
     return code if code >= 0 else _SIGNAL_EXIT_BASE - code
 
 
+def _order(failure: ProcessFailure) -> tuple[bool, int]:
+    """Who failed first: a killed rank cannot say when, but is the reason why others fail."""
+    if failure.exitcode < 0:
+        return False, 0
+    time_ns = _recorded(failure).get("extraInfo", {}).get("time_ns")
+    return True, time_ns or failure.timestamp * 1_000_000_000
+
+
+def _recorded(failure: ProcessFailure) -> dict[str, Any]:
+    """What the rank recorded of its failure; empty if it did not."""
+    error_file = Path(failure.error_file)
+    if not error_file.is_file():
+        return {}
+    message = json.loads(error_file.read_text(encoding="utf-8"))["message"]
+    return message if isinstance(message, dict) else {"message": str(message)}
+
+
 def _failure_text(failure: ProcessFailure) -> str:
     """The recorded traceback of a rank, else the end of what it wrote to its error stream."""
-    error_file = Path(failure.error_file)
-    if error_file.is_file():
-        message = json.loads(error_file.read_text())["message"]
-        if isinstance(message, dict):
-            info = message.get("extraInfo", {})
-            return str(info.get("py_callstack", message.get("message", ""))).rstrip()
-        return str(message).rstrip()
-    stream = error_file.with_name("stderr.log")
+    recorded = _recorded(failure)
+    if recorded:
+        trace = recorded.get("extraInfo", {}).get("py_callstack")
+        return str(trace or recorded.get("message", "")).rstrip()
+    stream = Path(failure.error_file).with_name("stderr.log")
     if stream.is_file():
         return "\n".join(stream.read_text(errors="replace").splitlines()[-40:])
     return ""

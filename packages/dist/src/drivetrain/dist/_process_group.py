@@ -6,15 +6,18 @@ import atexit
 import os
 import sys
 from datetime import timedelta
+from types import TracebackType
 from typing import Any
 
 import torch
 import torch.distributed as torch_dist
 from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed.constants import default_pg_timeout
 
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import BackendError, GroupError
 from drivetrain.dist._group import is_distributed
+from drivetrain.dist._launch import record_failure
 from drivetrain.dist._launcher import Place, read_place
 
 _BEST_BACKENDS = {
@@ -54,6 +57,7 @@ def init_dist(
     place.export()
     backend = _checked_backend(backend)
     _select_device(place.local_rank)
+    _tell_the_launcher_of_errors()
     _join(place, backend, kwargs)
     atexit.register(leave_dist)
 
@@ -66,6 +70,22 @@ def leave_dist() -> None:
     """
     if is_distributed() and getattr(sys, "last_value", None) is None:
         torch_dist.destroy_process_group()
+
+
+def _tell_the_launcher_of_errors() -> None:
+    """Leave uncaught errors where an elastic launcher looks for them, then show them as before."""
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return
+    show = sys.excepthook
+
+    def record_and_show(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, KeyboardInterrupt):
+            record_failure(error)
+        show(kind, error, trace)
+
+    sys.excepthook = record_and_show
 
 
 def _checked_backend(backend: str | None) -> str:
@@ -127,8 +147,12 @@ def _attempt_store(place: Place, timeout: timedelta | None) -> Store | None:
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
-    options = {} if timeout is None else {"timeout": timeout}
-    store = TCPStore(place.master_addr, place.master_port, is_master=False, **options)
+    store = TCPStore(
+        place.master_addr,
+        place.master_port,
+        is_master=False,
+        timeout=timeout or default_pg_timeout,
+    )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     run = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return PrefixStore(f"drivetrain/{run}/attempt_{attempt}", store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -58,12 +59,12 @@ def _implementation(name: str) -> type[nn.Module]:
     if name != "mmcv":
         raise BackendError(f"sync_bn must be 'torch' or 'mmcv', got {name!r}.")
     try:
-        from mmcv.ops import SyncBatchNorm  # optional, heavy, compiled: only on request
+        ops = importlib.import_module("mmcv.ops")  # optional, heavy, compiled: only on request
     except ImportError as err:
         raise BackendError(
             "sync_bn='mmcv' needs the mmcv package; sync_bn='torch' does not."
         ) from err
-    return SyncBatchNorm
+    return ops.SyncBatchNorm
 
 
 def _sync_types() -> tuple[type[nn.Module], ...]:

@@ -76,42 +76,44 @@ def cast_data_device(data: Any, device: torch.device, out: Any = None) -> Any:
         DataMismatchError: If ``out`` has other keys or another length.
     """
     if out is not None:
-        return _copy_into(data, out)
+        _copy_into(data, out)
+        return out
+    container: Any = type(data)
     if isinstance(data, Tensor):
         return data if data.device == torch.device(device) else data.to(device)
     if isinstance(data, Mapping):
-        return type(data)({key: cast_data_device(item, device) for key, item in data.items()})  # pyrefly: ignore[bad-instantiation]
-    if isinstance(data, tuple) and hasattr(data, "_fields"):
-        return type(data)(*(cast_data_device(item, device) for item in data))
+        return container({key: cast_data_device(item, device) for key, item in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):  # a namedtuple
+        return container(*(cast_data_device(item, device) for item in data))
     if isinstance(data, list | tuple):
-        return type(data)(cast_data_device(item, device) for item in data)
-    raise TypeError(
-        f"cast_data_device: expected a tensor, list, tuple or mapping, got {type(data).__name__}."
-    )
+        return container(cast_data_device(item, device) for item in data)
+    raise _unknown_type(data)
 
 
-def _copy_into(data: Any, out: Any) -> Any:
-    if type(data) is not type(out) and not (isinstance(data, Tensor) and isinstance(out, Tensor)):
+def _copy_into(data: Any, out: Any) -> None:
+    if isinstance(data, Tensor) and isinstance(out, Tensor):
+        out.copy_(data)
+    elif type(data) is not type(out):
         raise TypeError(
             f"cast_data_device: data is {type(data).__name__}, but out is {type(out).__name__}."
         )
-    if isinstance(data, Tensor):
-        out.copy_(data)
-        return out
-    if isinstance(data, Mapping):
+    elif isinstance(data, Mapping):
         if data.keys() != out.keys():
             raise DataMismatchError("cast_data_device: out has other keys than data.")
         for key in data:
             _copy_into(data[key], out[key])
-        return out
-    if isinstance(data, list | tuple):
+    elif isinstance(data, list | tuple):
         if len(data) != len(out):
             raise DataMismatchError(
                 f"cast_data_device: data has {len(data)} items, but out has {len(out)}."
             )
         for item, target in zip(data, out, strict=True):
             _copy_into(item, target)
-        return out
-    raise TypeError(
+    else:
+        raise _unknown_type(data)
+
+
+def _unknown_type(data: Any) -> TypeError:
+    return TypeError(
         f"cast_data_device: expected a tensor, list, tuple or mapping, got {type(data).__name__}."
     )

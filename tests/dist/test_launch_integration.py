@@ -1,0 +1,183 @@
+"""Real processes, started by torch's own launcher, meet, fail and restart as told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from drivetrain import dist
+
+pytestmark = pytest.mark.slow
+
+_REPORT = """
+import json, os, sys
+from drivetrain import dist
+dist.init_dist(dist.infer_launcher(), backend="gloo", timeout=30)
+seen = dist.all_gather_object([*dist.get_dist_info(), dist.get_local_rank(), dist.get_local_size()])
+if dist.is_main_process():
+    open(sys.argv[1], "w").write(json.dumps(seen))
+"""
+
+_FAIL = """
+import sys
+from drivetrain import dist
+dist.init_dist("pytorch", backend="gloo", timeout=30)
+try:
+    if dist.get_rank() == 1:
+        raise ValueError("the data of rank 1 is broken")
+    dist.barrier()
+except ValueError as err:
+    dist.record_failure(err)
+    sys.exit(3)
+"""
+
+_RESTART = """
+import os, pathlib, signal, sys, time
+import torch
+from drivetrain import dist
+attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+if attempt == 1 and os.environ["RANK"] == "1":
+    time.sleep(1)  # late on purpose: an early rank must not read the address of a dead one
+dist.init_dist("pytorch", backend="gloo", timeout=30)
+total = torch.ones(1)
+dist.all_reduce(total)
+if attempt == 0 and dist.get_rank() == 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+dist.barrier()
+if dist.is_main_process():
+    pathlib.Path(sys.argv[1]).write_text(f"{attempt} {int(total)}")
+"""
+
+_LAUNCH = """
+import sys
+from drivetrain.dist import launch
+sys.exit(launch(sys.argv[2:], int(sys.argv[1])))
+"""
+
+
+def _script(folder: Path, text: str) -> str:
+    path = folder / "script.py"
+    path.write_text(text)
+    return str(path)
+
+
+def _launch(nproc: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _LAUNCH, str(nproc), *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def test_launched_ranks_meet_and_leave_in_order(tmp_path: Path) -> None:
+    out = tmp_path / "seen.json"
+    done = _launch(2, _script(tmp_path, _REPORT), str(out))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text()) == [[0, 2, 0, 2], [1, 2, 1, 2]]
+    assert "destroy_process_group" not in done.stderr  # torch warns when a group is left behind
+
+
+def test_an_error_that_nobody_caught_is_told_too(tmp_path: Path) -> None:
+    script = (
+        "from drivetrain import dist\ndist.init_dist('pytorch', 'gloo')\nraise KeyError('lost')"
+    )
+    done = _launch(2, _script(tmp_path, script))
+    assert done.returncode == 1
+    assert "KeyError: 'lost'" in done.stderr[done.stderr.index("failed first") :]
+
+
+def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(tmp_path: Path) -> None:
+    done = _launch(2, _script(tmp_path, _FAIL))
+    assert done.returncode == 3
+    last = done.stderr[done.stderr.index("rank 1 failed first") :]
+    assert "exit code 3" in last
+    assert "ValueError: the data of rank 1 is broken" in last
+    assert "Traceback" in last
+
+
+@pytest.mark.parametrize(
+    "rendezvous", [["--standalone"], ["--master-addr", "127.0.0.1", "--master-port", "0"]]
+)
+def test_torchrun_restarts_ranks_after_a_kill(tmp_path: Path, rendezvous: list[str]) -> None:
+    """Torch 2.13 alone lets the second attempt read addresses of the first, and hangs."""
+    if "0" in rendezvous:
+        rendezvous = [*rendezvous[:-1], str(_free_port())]
+    out = tmp_path / "attempt"
+    script = _script(tmp_path, _RESTART)
+    torchrun = ["-m", "torch.distributed.run"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            *torchrun,
+            *rendezvous,
+            "--nproc-per-node=2",
+            "--max-restarts=2",
+            script,
+            str(out),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == "1 2"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+_INTERRUPTED = """
+import pathlib, signal, sys, time
+from drivetrain import dist
+dist.init_dist("pytorch", backend="gloo", timeout=30)
+stop = []
+signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+pathlib.Path(sys.argv[1] + str(dist.get_rank())).touch()
+while not stop:
+    time.sleep(0.05)
+pathlib.Path(sys.argv[1] + "saved" + str(dist.get_rank())).touch()
+sys.exit(130)
+"""
+
+
+def test_ctrl_c_reaches_every_rank_and_waits_for_it(tmp_path: Path) -> None:
+    prefix = str(tmp_path / "rank")
+    launched = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCH, "2", _script(tmp_path, _INTERRUPTED), prefix],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not all(Path(prefix + str(rank)).exists() for rank in range(2)):
+            assert time.monotonic() < deadline
+            assert launched.poll() is None
+            time.sleep(0.05)
+        launched.send_signal(signal.SIGINT)
+        assert launched.wait(30) == 130
+    finally:
+        launched.kill()
+    assert all(Path(prefix + "saved" + str(rank)).exists() for rank in range(2))
+
+
+def test_launch_refuses_no_process_and_a_launch_within_a_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(dist.LauncherError, match="at least 1, got 0"):
+        dist.launch(["-c", ""], 0)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(dist.LauncherError, match="by torchrun already"):
+        dist.launch(["-c", ""], 2)
