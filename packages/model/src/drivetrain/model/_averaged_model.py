@@ -1,0 +1,252 @@
+"""Averages of a model's weights over the course of training."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drivetrain.model._errors import AveragingError, ModelArgumentError
+from drivetrain.model._module_slots import ModuleSlots
+from drivetrain.registry import MODELS
+
+
+class BaseAveragedModel(nn.Module, ABC):
+    """A copy of a model whose parameters are averages of those that the model had.
+
+    A subclass says in :meth:`avg_func` how one tensor is averaged, or, faster, in
+    :meth:`avg_tensors` how all are at once. The first update copies.
+
+    Args:
+        model: The model to average. It is copied.
+        interval: Update at every ``interval``-th call of :meth:`update_parameters`.
+        device: Where the average is kept; by default beside the model.
+        update_buffers: Average floating-point buffers too; otherwise buffers are copied at every
+            call. Buffers of integers are always copied.
+
+    Raises:
+        ModelArgumentError: If ``interval`` is below 1.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        interval: int = 1,
+        device: torch.device | str | None = None,
+        update_buffers: bool = False,
+    ) -> None:
+        super().__init__()
+        if interval < 1:
+            raise ModelArgumentError(
+                f"{type(self).__name__}: interval must be at least 1, got {interval}"
+            )
+        self.module = copy.deepcopy(model).requires_grad_(False)
+        if device is not None:
+            self.module = self.module.to(device)
+        self.interval = interval
+        self.update_buffers = update_buffers
+        self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device=device))
+        self._count = 0  # the same number as `steps`; reading that one may wait for a device
+        self._own = ModuleSlots(self.module)
+        self._source: ModuleSlots | None = None
+
+    @abstractmethod
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
+        """Update the average of one tensor in place.
+
+        Args:
+            averaged_param: The average so far.
+            source_param: The model's tensor, on the same device.
+            steps: Calls of :meth:`update_parameters` before this one.
+        """
+
+    def avg_tensors(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
+        """Update the averages of many tensors in place; by default one by one.
+
+        Args:
+            averaged: The averages so far.
+            source: The model's tensors, in the same order and on the same devices.
+            steps: Calls of :meth:`update_parameters` before this one.
+        """
+        for own, theirs in zip(averaged, source, strict=True):
+            self.avg_func(own, theirs, steps)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the averaged model."""
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the model's present weights into the average.
+
+        Args:
+            model: The model, with the structure that it had when this object was made.
+
+        Raises:
+            AveragingError: If the structure differs.
+        """
+        own, source = self._own_slots(), self._slots_of(model)
+        params = (own.params(), source.params())
+        floats, others = own.buffers(), source.buffers()
+        if self._count == 0:
+            _copy(*params)
+            _copy(floats.floating + floats.other, others.floating + others.other)
+        else:
+            if self._count % self.interval == 0:
+                averaged, current = params
+                if self.update_buffers:
+                    averaged, current = averaged + floats.floating, current + others.floating
+                self._average(averaged, current)
+            if self.update_buffers:
+                _copy(floats.other, others.other)
+            else:
+                _copy(floats.floating + floats.other, others.floating + others.other)
+        self._count += 1
+        self.steps.fill_(self._count)
+
+    def _average(self, averaged: list[Tensor], source: list[Tensor]) -> None:
+        if any(s.device != a.device for a, s in zip(averaged, source, strict=True)):
+            source = [s.to(a.device) for a, s in zip(averaged, source, strict=True)]
+        self.avg_tensors(averaged, source, self._count)
+
+    def _own_slots(self) -> ModuleSlots:
+        if not self._own.describes(self.module):
+            self._own = ModuleSlots(self.module)
+        return self._own
+
+    def _slots_of(self, model: nn.Module) -> ModuleSlots:
+        if self._source is None or not self._source.describes(model):
+            source = ModuleSlots(model)
+            difference = self._own.difference(source)
+            if difference is not None:
+                raise AveragingError(
+                    f"{type(self).__name__}: the model is not the one that is averaged: "
+                    f"{difference}. Pass the same (unwrapped) model as at construction."
+                )
+            self._source = source
+        return self._source
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._count = int(self.steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Slots point into the modules' own dicts, which a copy does not share.
+        return {key: value for key, value in vars(self).items() if key not in ("_own", "_source")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._own, self._source = ModuleSlots(self.module), None
+
+
+def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
+    if targets:
+        torch._foreach_copy_(targets, sources)
+
+
+@MODELS.register_module()
+class StochasticWeightAverage(BaseAveragedModel):
+    """The plain mean of the weights at every ``interval``-th step.
+
+    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization
+    (UAI 2018).
+    """
+
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
+        """Take ``source_param`` into the mean."""
+        averaged_param.lerp_(source_param, 1 / (steps // self.interval + 1))
+
+    def avg_tensors(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
+        """Take all of ``source`` into the means."""
+        torch._foreach_lerp_(averaged, source, 1 / (steps // self.interval + 1))
+
+
+@MODELS.register_module()
+class ExponentialMovingAverage(BaseAveragedModel):
+    """``average = (1 - momentum) * average + momentum * weight``, at every ``interval``-th step.
+
+    Args:
+        model: The model to average. It is copied.
+        momentum: Weight of the newest value, between 0 and 1; small values average longer.
+        interval: Update at every ``interval``-th call.
+        device: Where the average is kept; by default beside the model.
+        update_buffers: Average floating-point buffers too.
+
+    Raises:
+        ModelArgumentError: If ``momentum`` is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        momentum: float = 0.0002,
+        interval: int = 1,
+        device: torch.device | str | None = None,
+        update_buffers: bool = False,
+    ) -> None:
+        super().__init__(model, interval, device, update_buffers)
+        if not 0.0 < momentum < 1.0:
+            raise ModelArgumentError(
+                f"{type(self).__name__}: momentum must be between 0 and 1, got {momentum}. "
+                "It is the weight of the newest value, e.g. 0.0002."
+            )
+        self.momentum = momentum
+
+    def momentum_at(self, steps: int) -> float:
+        """Return the weight of the newest value at a step."""
+        return self.momentum
+
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
+        """Move the average of one tensor towards its present value."""
+        averaged_param.lerp_(source_param, self.momentum_at(steps))
+
+    def avg_tensors(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
+        """Move the averages of all tensors towards their present values."""
+        torch._foreach_lerp_(averaged, source, self.momentum_at(steps))
+
+
+@MODELS.register_module()
+class MomentumAnnealingEMA(ExponentialMovingAverage):
+    """An exponential moving average that follows quickly at first.
+
+    The weight of the newest value is ``max(momentum, gamma / (gamma + steps))``.
+
+    Args:
+        model: The model to average. It is copied.
+        momentum: The weight that is reached in the end.
+        gamma: How many steps the quick phase lasts, by order of magnitude.
+        interval: Update at every ``interval``-th call.
+        device: Where the average is kept; by default beside the model.
+        update_buffers: Average floating-point buffers too.
+
+    Raises:
+        ModelArgumentError: If ``gamma`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        momentum: float = 0.0002,
+        gamma: int = 100,
+        interval: int = 1,
+        device: torch.device | str | None = None,
+        update_buffers: bool = False,
+    ) -> None:
+        super().__init__(model, momentum, interval, device, update_buffers)
+        if gamma <= 0:
+            raise ModelArgumentError(
+                f"{type(self).__name__}: gamma must be greater than 0, got {gamma}"
+            )
+        self.gamma = gamma
+
+    def momentum_at(self, steps: int) -> float:
+        """Return the weight of the newest value at a step."""
+        return max(self.momentum, self.gamma / (self.gamma + steps))

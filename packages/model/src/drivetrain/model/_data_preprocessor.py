@@ -1,0 +1,86 @@
+"""From the batch of a data loader to the input of a model, on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drivetrain.registry import MODELS
+
+
+@MODELS.register_module()
+class BaseDataPreprocessor(nn.Module):
+    """Copies a batch to the device that the model is on.
+
+    It follows its model: ``model.to(...)``, ``.cuda()``, ``.cpu()`` set the device, and a conversion
+    of the model such as ``.half()`` also converts floating-point inputs. What is in place is not
+    copied.
+
+    Override :meth:`forward` for augmentation or normalization of whole batches on the device.
+
+    Args:
+        non_blocking: Copy from pinned memory without waiting.
+    """
+
+    def __init__(self, non_blocking: bool | None = False) -> None:
+        super().__init__()
+        self._non_blocking = bool(non_blocking)
+        self._device = torch.device("cpu")
+        self._dtype: torch.dtype | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self._device
+
+    def cast_data(self, data: Any) -> Any:
+        """Copy all tensors in ``data`` to the device; containers keep their type.
+
+        Args:
+            data: Tensors, objects with a ``to`` method, or dicts, lists, tuples and named tuples
+                of them, nested at will. Anything else stays as it is.
+        """
+        if isinstance(data, Tensor):
+            return self._cast_tensor(data)
+        if isinstance(data, str | bytes) or data is None:
+            return data
+        if isinstance(data, Mapping):
+            return type(data)({key: self.cast_data(value) for key, value in data.items()})
+        if isinstance(data, tuple) and hasattr(data, "_fields"):
+            return type(data)(*(self.cast_data(item) for item in data))
+        if isinstance(data, Sequence):
+            return type(data)([self.cast_data(item) for item in data])
+        if hasattr(data, "to"):  # a data element
+            return data.to(self._device, non_blocking=self._non_blocking)
+        return data
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        """Return the batch as the model's ``forward`` takes it.
+
+        Args:
+            data: What the data loader gave.
+            training: Whether the model is being trained; for augmentation.
+        """
+        return self.cast_data(data)
+
+    def _cast_tensor(self, tensor: Tensor) -> Tensor:
+        dtype = self._dtype
+        if dtype is not None and tensor.is_floating_point():
+            return tensor.to(self._device, dtype, non_blocking=self._non_blocking)
+        if tensor.device == self._device:
+            return tensor
+        return tensor.to(self._device, non_blocking=self._non_blocking)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BaseDataPreprocessor:
+        # Every move of a module, or of one that it is part of, comes through here.
+        super()._apply(fn, recurse)
+        dtype = self._dtype or torch.float32
+        probe = fn(torch.empty(1, dtype=dtype, device=self._device))
+        if probe.device.type != "meta":
+            self._device = probe.device
+        if probe.dtype != dtype:
+            self._dtype = None if probe.dtype == torch.float32 else probe.dtype
+        return self

@@ -1,0 +1,192 @@
+"""Initialization of one module's weight and bias, as functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from drivetrain.model._errors import InitCfgError, ModelTypeError
+
+Distribution = Literal["normal", "uniform"]
+
+
+def _tensors(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    return (
+        weight if isinstance(weight, Tensor) else None,
+        bias if isinstance(bias, Tensor) else None,
+    )
+
+
+def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
+    """Fill weight and bias with a constant each; a module may lack one of them."""
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        nn.init.constant_(weight, val)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def xavier_init(
+    module: nn.Module, gain: float = 1, bias: float = 0, distribution: Distribution = "normal"
+) -> None:
+    """Draw the weight as Glorot and Bengio (2010) do; fill the bias.
+
+    Args:
+        module: The module.
+        gain: Factor of the standard deviation.
+        bias: Fills the bias.
+        distribution: ``'normal'`` or ``'uniform'``.
+    """
+    fill = nn.init.xavier_uniform_ if _is_uniform(distribution) else nn.init.xavier_normal_
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        fill(weight, gain=gain)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def normal_init(module: nn.Module, mean: float = 0, std: float = 1, bias: float = 0) -> None:
+    """Draw the weight from a normal distribution; fill the bias."""
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        nn.init.normal_(weight, mean, std)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> Tensor:
+    """Draw a tensor, in place, from a normal distribution cut off below ``a`` and above ``b``.
+
+    Args:
+        tensor: Of any shape.
+        mean: Mean before cutting.
+        std: Standard deviation before cutting.
+        a: Smallest value.
+        b: Largest value.
+
+    Returns:
+        ``tensor``.
+    """
+    return nn.init.trunc_normal_(tensor, mean, std, a, b)
+
+
+def trunc_normal_init(
+    module: nn.Module,
+    mean: float = 0,
+    std: float = 1,
+    a: float = -2,
+    b: float = 2,
+    bias: float = 0,
+) -> None:
+    """Draw the weight from a normal distribution cut off at ``a`` and ``b``; fill the bias."""
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        trunc_normal_(weight, mean, std, a, b)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def uniform_init(module: nn.Module, a: float = 0, b: float = 1, bias: float = 0) -> None:
+    """Draw the weight uniformly from ``[a, b]``; fill the bias."""
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        nn.init.uniform_(weight, a, b)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def kaiming_init(
+    module: nn.Module,
+    a: float = 0,
+    mode: Literal["fan_in", "fan_out"] = "fan_out",
+    nonlinearity: str = "relu",
+    bias: float = 0,
+    distribution: Distribution = "normal",
+) -> None:
+    """Draw the weight as He et al. (2015) do; fill the bias.
+
+    Args:
+        module: The module.
+        a: Negative slope of the rectifier behind it; only for ``'leaky_relu'``.
+        mode: ``'fan_in'`` keeps the variance in the forward pass, ``'fan_out'`` in the backward.
+        nonlinearity: Name of the function behind it, as in ``torch.nn.functional``.
+        bias: Fills the bias.
+        distribution: ``'normal'`` or ``'uniform'``.
+    """
+    fill = nn.init.kaiming_uniform_ if _is_uniform(distribution) else nn.init.kaiming_normal_
+    weight, module_bias = _tensors(module)
+    if weight is not None:
+        fill(weight, a=a, mode=mode, nonlinearity=nonlinearity)
+    if module_bias is not None:
+        nn.init.constant_(module_bias, bias)
+
+
+def caffe2_xavier_init(module: nn.Module, bias: float = 0) -> None:
+    """Draw the weight as Caffe2's XavierFill does: uniform, keeping the variance forward."""
+    kaiming_init(
+        module, a=1, mode="fan_in", nonlinearity="leaky_relu", bias=bias, distribution="uniform"
+    )
+
+
+def bias_init_with_prob(prior_prob: float) -> float:
+    """Return the bias at which a sigmoid gives ``prior_prob``.
+
+    Args:
+        prior_prob: Probability that an untrained classifier should give, between 0 and 1.
+
+    Raises:
+        InitCfgError: If it is not between 0 and 1.
+    """
+    if not 0.0 < prior_prob < 1.0:
+        raise InitCfgError(f"prior_prob must be between 0 and 1, got {prior_prob}")
+    return float(-math.log((1 - prior_prob) / prior_prob))
+
+
+def _is_uniform(distribution: str) -> bool:
+    if distribution not in ("normal", "uniform"):
+        raise InitCfgError(f"distribution must be 'normal' or 'uniform', got {distribution!r}")
+    return distribution == "uniform"
+
+
+def fingerprint(tensor: Tensor) -> tuple[int, float | None]:
+    """Return what changes when a tensor is initialized: its version, and its mean.
+
+    Operations on ``tensor.data`` leave the version alone, a permutation leaves the mean alone.
+    """
+    if tensor.is_meta or tensor.numel() == 0:
+        return tensor._version, None
+    return tensor._version, float(tensor.detach().to(torch.float32).mean())
+
+
+def update_init_info(module: nn.Module, init_info: str) -> None:
+    """Note, for each parameter of ``module`` that changed since the last note, what changed it.
+
+    Only during ``init_weights`` does a module hold such notes, in ``_params_init_info``.
+
+    Args:
+        module: The module.
+        init_info: What initialized it.
+
+    Raises:
+        ModelTypeError: If ``module`` holds no notes, or has a parameter that is new.
+    """
+    notes = getattr(module, "_params_init_info", None)
+    if notes is None:
+        raise ModelTypeError(
+            f"update_init_info: {type(module).__name__} is not inside init_weights of a BaseModule"
+        )
+    for name, param in module.named_parameters():
+        if param not in notes:
+            raise ModelTypeError(
+                f"update_init_info: {type(module).__name__} got a new parameter {name!r} of shape "
+                f"{tuple(param.shape)} during init_weights. Write into the old one instead."
+            )
+        present = fingerprint(param)
+        if notes[param]["fingerprint"] != present:
+            notes[param].update(init_info=init_info, fingerprint=present)
