@@ -4,6 +4,7 @@ from drivetrain.fileio.__about__ import __version__
 from drivetrain.fileio._atomic import atomic_write, fsync_directory, remove_stale_temporaries
 from drivetrain.fileio._backend import BaseStorageBackend
 from drivetrain.fileio._backend_table import get_file_backend, register_backend
+from drivetrain.fileio._download import download
 from drivetrain.fileio._errors import (
     BackendRegistrationError,
     DigestMismatchError,
@@ -105,6 +106,7 @@ __all__ = [
     "copytree_from_local",
     "copytree_to_local",
     "dict_from_file",
+    "download",
     "dump",
     "exists",
     "file_lock",

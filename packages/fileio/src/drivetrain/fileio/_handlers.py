@@ -8,7 +8,7 @@ import pickle
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from drivetrain.fileio._errors import BackendRegistrationError, UnknownFormatError
 
@@ -169,7 +169,7 @@ def register_handler(
             raise BackendRegistrationError(
                 f"formats {taken} have a handler; force=True replaces it"
             )
-        handler = handler_type(**kwargs)
+        handler = cast("Any", handler_type)(**kwargs)  # the checker sees only the abstract base
         _handlers.update(dict.fromkeys(formats, handler))
         return handler_type
 
@@ -207,7 +207,7 @@ def _plain_dumper() -> type:
     import yaml  # lazily: see YamlHandler
 
     base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    dumper = type("PlainDumper", (base,), {})
+    dumper: Any = type("PlainDumper", (base,), {})
     # Subclasses (OrderedDict, a config's dict) are written as what they are: a mapping, a list, a
     # string.
     dumper.add_multi_representer(dict, base.represent_dict)

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import IO, Any
+from typing import Any
 
 from drivetrain.fileio._backend import BaseStorageBackend
 from drivetrain.fileio._errors import RemoteNotFoundError, RemoteReadError
@@ -83,7 +83,7 @@ def open_url(
     method: str = "GET",
     headers: dict[str, str] | None = None,
     timeout_s: float = 60.0,
-) -> IO[Any]:
+) -> Any:
     """Open a URL; the response has ``read``, ``status`` and ``headers``.
 
     Raises:

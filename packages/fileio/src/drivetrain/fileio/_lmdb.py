@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -33,7 +34,8 @@ class LmdbBackend(BaseStorageBackend):
             MissingLibraryError: If ``lmdb`` is not installed.
         """
         try:
-            import lmdb  # optional: only its users need it
+            # By name and here: the library is an extra.
+            lmdb = importlib.import_module("lmdb")
         except ImportError as err:
             raise MissingLibraryError(
                 "LmdbBackend needs the library 'lmdb', which is not installed: pip install lmdb"

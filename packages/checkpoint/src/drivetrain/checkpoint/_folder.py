@@ -1,0 +1,240 @@
+"""The checkpoints of one run: which there are, which is the newest good one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from drivetrain.checkpoint._errors import (
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointWriteError,
+)
+from drivetrain.checkpoint._hashing import sha256_of_file
+from drivetrain.checkpoint._manifest import MANIFEST_SUFFIX, manifest_path, parse_manifest
+from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
+from drivetrain.checkpoint._write import save_checkpoint
+from drivetrain.fileio import (
+    BaseStorageBackend,
+    LocalBackend,
+    atomic_write,
+    get_file_backend,
+    is_abs,
+    remove_stale_temporaries,
+)
+from drivetrain.logging import print_log
+
+POINTER = "last_checkpoint"
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, in a folder or under a URL.
+
+    The order that never loses one: `write` the new one, `set_latest` to it, and only then `remove`
+    an old one.
+
+    Args:
+        path: The folder. It is made by the first `write`.
+        backend_args: Which storage backend to use, see `drivetrain.fileio.get_file_backend`.
+
+    Attributes:
+        skipped: Path and reason of each file that the last call of `latest` passed over.
+
+    Example:
+        >>> folder = CheckpointFolder("work_dirs/digits")
+        >>> _ = folder.write("epoch_1.pth", {"epoch": 1})
+        >>> folder.set_latest("epoch_1.pth")
+        >>> folder.latest()
+        'work_dirs/digits/epoch_1.pth'
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], backend_args: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = os.fspath(path)
+        self.backend_args = backend_args
+        self.skipped: list[tuple[str, str]] = []
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a checkpoint; a name that is a path or URL already stays as it is."""
+        return name if is_abs(name) else self._backend.join_path(self.path, name)
+
+    def write(self, name: str, state: Mapping[str, Any]) -> str:
+        """Write a checkpoint: afterwards it is whole under its name, or the call has raised.
+
+        Returns:
+            Its path.
+
+        Raises:
+            NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
+            CheckpointWriteError: If the disk is full, the folder read-only, …
+        """
+        path = self.path_of(name)
+        save_checkpoint(state, path, backend_args=self.backend_args)
+        return path
+
+    def set_latest(self, name: str) -> None:
+        """Say that a run should go on from this checkpoint.
+
+        The pointer is the file ``last_checkpoint`` in the folder; it holds the path.
+
+        Raises:
+            CheckpointNotFoundError: If there is no such checkpoint.
+            CheckpointWriteError: If the pointer cannot be written; the old one stays.
+        """
+        path = self.path_of(name)
+        if not self._backend.isfile(path):
+            raise CheckpointNotFoundError(f"{path}: there is no such file to point to")
+        if not self._is_local:
+            self._backend.put_text(path, self.path_of(POINTER))
+            return
+        try:
+            with atomic_write(self.path_of(POINTER), "w") as file:
+                file.write(path)
+        except OSError as err:
+            raise CheckpointWriteError(
+                f"{self.path_of(POINTER)}: the pointer could not be moved: {err.strerror or err}"
+            ) from err
+
+    def latest(self) -> str | None:
+        """Return the path of the newest good checkpoint, or None if there is none.
+
+        First comes the one that the pointer names, then the others that this package wrote, newest
+        first, those called ``best_…`` last. Each is verified; `skipped` tells which were not good.
+        """
+        self.skipped = []
+        seen: set[str] = set()
+        for path in self._candidates():
+            if path in seen:
+                continue
+            seen.add(path)
+            try:
+                self.verify(path)
+            except CheckpointError as err:
+                self.skipped.append((path, str(err).removeprefix(f"{path}: ")))
+            else:
+                return path
+        return None
+
+    def verify(self, name: str) -> FileCheck:
+        """Check that a checkpoint is whole.
+
+        Raises:
+            CheckpointNotFoundError: If there is none of this name.
+            CheckpointCorruptError: If it is cut or changed.
+        """
+        path = self.path_of(name)
+        if isinstance(get_file_backend(path, backend_args=self.backend_args), LocalBackend):
+            return verify_checkpoint(path)
+        return _verify_remote(self._backend, path)
+
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint and its manifest.
+
+        Raises:
+            CheckpointNotFoundError: If there is none of this name.
+        """
+        path = self.path_of(name)
+        try:
+            self._backend.remove(path)
+        except FileNotFoundError as err:
+            raise CheckpointNotFoundError(f"{path}: there is no such file to remove") from err
+        if self._backend.exists(manifest_path(path)):
+            self._backend.remove(manifest_path(path))
+
+    def names(self) -> list[str]:
+        """Return the names of the checkpoints that this package wrote, newest first."""
+        if not self._backend.isdir(self.path):
+            return []
+        files = set(self._backend.list_dir_or_file(self.path, list_dir=False))
+        written = [name for name in files if f"{name}{MANIFEST_SUFFIX}" in files]
+        return sorted(written, key=self._age, reverse=True)
+
+    def clean(self) -> list[str]:
+        """Remove what killed writers left behind; what is in use stays.
+
+        Returns:
+            The names that were removed.
+        """
+        if not self._is_local or not os.path.isdir(self.path):
+            return []
+        return remove_stale_temporaries(self.path)
+
+    @property
+    def _backend(self) -> BaseStorageBackend:
+        return get_file_backend(self.path, backend_args=self.backend_args, enable_singleton=True)
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._backend, LocalBackend)
+
+    def _candidates(self) -> Iterator[str]:
+        yield from self._pointed_to()
+        names = self.names()
+        for name in names:
+            if not name.startswith("best_"):
+                yield self.path_of(name)
+        for name in names:
+            if name.startswith("best_"):
+                yield self.path_of(name)
+
+    def _pointed_to(self) -> Iterator[str]:
+        pointer = self.path_of(POINTER)
+        if not self._backend.exists(pointer):
+            return
+        target = self._backend.get_text(pointer).strip()
+        beside = self.path_of(re.split(r"[/\\]", target)[-1])
+        if self._exists_anywhere(target):
+            yield target
+        elif self._backend.exists(beside):  # the folder was moved since
+            yield beside
+        else:
+            self.skipped.append((target, "the pointer names it, but it does not exist"))
+
+    def _exists_anywhere(self, path: str) -> bool:
+        return get_file_backend(path, backend_args=self.backend_args).exists(path)
+
+    def _age(self, name: str) -> tuple[int, list[int], str]:
+        numbers = [int(digits) for digits in re.findall(r"\d+", name)]
+        if not self._is_local:  # stores do not tell times in one way; the number in a name must do
+            return (0, numbers[-1:], name)
+        try:
+            return (Path(self.path_of(name)).stat().st_mtime_ns, numbers[-1:], name)
+        except FileNotFoundError:  # removed meanwhile by another run
+            return (0, [], name)
+
+
+def find_latest_checkpoint(path: str | os.PathLike[str]) -> str | None:
+    """Return the path of the newest good checkpoint of a run, or None.
+
+    What is skipped on the way (cut, changed, gone) is logged as a warning, with the reason.
+
+    Args:
+        path: The folder of the run, or its URL.
+    """
+    folder = CheckpointFolder(path)
+    latest = folder.latest()
+    for skipped, reason in folder.skipped:
+        print_log(f"checkpoint passed over: {skipped}: {reason}", "current", logging.WARNING)
+    return latest
+
+
+def _verify_remote(backend: BaseStorageBackend, path: str) -> FileCheck:
+    if not backend.isfile(path):
+        raise CheckpointNotFoundError(f"{path}: there is no such file")
+    with backend.get_local_path(path) as local:
+        size = os.path.getsize(local)
+        manifest = manifest_path(path)
+        known = parse_manifest(backend.get_text(manifest)) if backend.exists(manifest) else None
+        if known is None:
+            verify_checkpoint(local)
+            return FileCheck(path, size, "structure")
+        digest = sha256_of_file(local)
+        if all((size, digest) != (one.size, one.sha256) for one in known):
+            raise CheckpointCorruptError(f"{path}: is not what its manifest says")
+        return FileCheck(path, size, "sha256")

@@ -1,0 +1,125 @@
+"""Write a checkpoint so that it is whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, cast
+
+import torch
+
+from drivetrain.checkpoint._errors import CheckpointCorruptError, CheckpointWriteError
+from drivetrain.checkpoint._hashing import HashingWriter
+from drivetrain.checkpoint._manifest import (
+    MANIFEST_SUFFIX,
+    Fingerprint,
+    announce,
+    manifest_text,
+    settle,
+)
+from drivetrain.checkpoint._plain import as_plain_data
+from drivetrain.fileio import LocalBackend, atomic_write, file_lock, get_file_backend
+
+_LOCK_TIMEOUT_S = 60.0  # the lock is held for two small files and a rename
+
+
+def save_checkpoint(
+    checkpoint: Mapping[str, Any],
+    filename: str | os.PathLike[str],
+    file_client_args: Mapping[str, Any] | None = None,
+    backend_args: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint: afterwards it is whole under its name, or the call has raised.
+
+    On a disk: written beside, flushed, its size and checksum noted in ``<filename>.manifest.json``,
+    renamed, checked. A kill at any moment leaves what stood there before, or the new one. In a
+    store, the manifest is uploaded first and then the file, as one object.
+
+    Args:
+        checkpoint: Plain data and tensors; see `as_plain_data` for what is converted.
+        filename: A path or URL. Missing folders are made.
+        file_client_args: Deprecated, see ``backend_args``.
+        backend_args: Which storage backend to use, see `drivetrain.fileio.get_file_backend`.
+
+    Raises:
+        NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
+        CheckpointWriteError: If the disk is full, the folder read-only, …
+        ValueError: If both kinds of backend arguments are given.
+
+    Example:
+        >>> save_checkpoint({"state_dict": model.state_dict()}, "work_dirs/epoch_1.pth")
+    """
+    if file_client_args is not None:
+        if backend_args is not None:
+            raise ValueError("file_client_args and backend_args exclude each other")
+        backend_args = file_client_args
+    backend = get_file_backend(filename, backend_args=backend_args)
+    if isinstance(backend, LocalBackend):
+        write_local(checkpoint, os.fspath(filename))
+        return
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+        local = os.path.join(folder, "checkpoint.pth")
+        with open(local, "wb") as file:
+            fingerprint = _save(as_plain_data(checkpoint), file)
+        backend.put_text(manifest_text((fingerprint,)), f"{os.fspath(filename)}{MANIFEST_SUFFIX}")
+        backend.copyfile_from_local(local, filename)
+
+
+def write_local(state: Any, path: str) -> Fingerprint:
+    """Write a state to a file of this disk, and return what was written.
+
+    Raises:
+        NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
+        CheckpointWriteError: If the system refuses.
+    """
+    plain = as_plain_data(state)
+    with _write_errors(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        # The lock outlives the rename at the end of atomic_write: two runs that write the same
+        # name must not see a file of the one beside the manifest of the other.
+        with contextlib.ExitStack() as locked:
+            with atomic_write(path) as file:
+                fingerprint = _save(plain, file)
+                file.flush()
+                os.fsync(file.fileno())
+                locked.enter_context(_folder_lock(path))
+                announce(path, fingerprint)
+            settle(path, fingerprint)
+            size = os.path.getsize(path)
+    if size != fingerprint.size:
+        raise CheckpointCorruptError(
+            f"{path}: {fingerprint.size} bytes were written, but the file has {size}; "
+            "something else writes to it"
+        )
+    return fingerprint
+
+
+def _save(plain: Any, file: IO[bytes]) -> Fingerprint:
+    with HashingWriter(file) as writer:
+        try:
+            # torch asks of a file what this one has, though its annotation asks for more.
+            torch.save(plain, cast("Any", writer))
+        except Exception:
+            if writer.error is not None:
+                # torch says "file write failed"; the system's reason is the one that helps.
+                raise writer.error from None
+            raise
+    return Fingerprint(writer.size_bytes, writer.hexdigest())
+
+
+def _folder_lock(path: str) -> contextlib.AbstractContextManager[None]:
+    folder = os.path.dirname(os.path.realpath(path))
+    return file_lock(os.path.join(folder, ".checkpoints"), timeout_s=_LOCK_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def _write_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise CheckpointWriteError(
+            f"{path}: the checkpoint could not be written: {err.strerror or err}.\n"
+            "  Nothing was changed: what stood there before is as it was."
+        ) from err
