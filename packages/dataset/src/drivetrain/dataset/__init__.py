@@ -20,7 +20,13 @@ from drivetrain.dataset._errors import (
     TransformError,
 )
 from drivetrain.dataset._lazy_init import force_full_init
-from drivetrain.dataset._position import set_epoch, skip_batches, skip_samples
+from drivetrain.dataset._position import (
+    BatchExtent,
+    batch_extent,
+    set_epoch,
+    skip_batches,
+    skip_samples,
+)
 from drivetrain.dataset._sample_randomness import sample_seed
 from drivetrain.dataset._samplers import DefaultSampler, InfiniteSampler
 from drivetrain.dataset._worker import worker_init_fn
@@ -32,6 +38,7 @@ __all__ = [
     "AnnotationError",
     "AnnotationNotFoundError",
     "BaseDataset",
+    "BatchExtent",
     "ClassBalancedDataset",
     "CollateError",
     "Compose",
@@ -49,6 +56,7 @@ __all__ = [
     "SubsetUnsupportedError",
     "TransformError",
     "__version__",
+    "batch_extent",
     "build_dataloader",
     "default_collate",
     "force_full_init",

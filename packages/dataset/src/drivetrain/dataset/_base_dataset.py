@@ -104,6 +104,7 @@ class BaseDataset(Dataset):
     def __len__(self) -> int:
         return len(self.data_list) if self._packed is None else len(self._packed)
 
+    # pyrefly: ignore[bad-override-param-name]  # the documented name
     def __getitem__(self, idx: int) -> Any:
         """The sample at ``idx``, as the pipeline leaves it.
 

@@ -121,7 +121,7 @@ def _as_it_is(samples: Sequence[Any]) -> Any:
 
 def _stack(samples: Sequence[Any]) -> Any:
     try:
-        return torch_default_collate(samples)
+        return torch_default_collate(list(samples))
     except (RuntimeError, TypeError) as err:
         shapes = {tuple(s.shape) for s in samples if isinstance(s, (torch.Tensor, np.ndarray))}
         detail = f" Shapes in this batch: {sorted(shapes)}." if len(shapes) > 1 else ""

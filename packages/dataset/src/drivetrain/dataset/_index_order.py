@@ -42,8 +42,8 @@ class IndexOrder:
         self.keyed = keyed
         self.epoch = 0
         self.rank, self.world_size = get_dist_info()
-        self._start_samples = 0
-        self._skipped_batches = 0
+        self.start_samples = 0
+        self.skipped_batches = 0
 
     def __len__(self) -> int:
         """Batches in a whole epoch, wherever the next iteration starts."""
@@ -51,12 +51,12 @@ class IndexOrder:
         return len(source)
 
     def __iter__(self) -> Iterator[Any]:
-        start, epoch = self._start_samples, self.current_epoch
+        start, epoch = self.start_samples, self.current_epoch
         if self.is_positioned:
             self.sampler.start_at(start)
             batches, consumed = self._from_sampler(), 0
         else:
-            batches, consumed = self._walk(self._skipped_batches)
+            batches, consumed = self._walk(self.skipped_batches)
         return self._with_keys(batches, epoch, start, consumed) if self.keyed else batches
 
     @property
@@ -78,6 +78,13 @@ class IndexOrder:
         batch_size = 1 if self.batch_sampler is None else self.batch_sampler.batch_size
         return batch_size * self.world_size
 
+    def samples_after(self, start: int, batches: int) -> int:
+        """The position of all ranks together, ``batches`` batches after ``start``."""
+        after = start + batches * self.samples_per_batch
+        if isinstance(self.sampler, DefaultSampler):
+            return min(after, len(self.sampler.dataset))
+        return after
+
     def set_epoch(self, epoch: int) -> None:
         """Tell the epoch to everything that shuffles or keys by it."""
         self.epoch = epoch
@@ -90,19 +97,19 @@ class IndexOrder:
 
         Not done by ``__iter__``: PyTorch's iterators with workers call that twice.
         """
-        self._start_samples = self._skipped_batches = 0
+        self.start_samples = self.skipped_batches = 0
 
     def skip_batches(self, number: int) -> None:
         """Let the next iteration begin after ``number`` batches."""
         if self.is_positioned:
-            self._start_samples = number * self.samples_per_batch
+            self.start_samples = number * self.samples_per_batch
         else:
-            self._skipped_batches = number
+            self.skipped_batches = number
 
     def skip_samples(self, number: int) -> bool:
         """Let the next iteration begin after ``number`` samples of all ranks together."""
         if self.is_positioned:
-            self._start_samples = number
+            self.start_samples = number
             return True
         return False
 
@@ -151,6 +158,9 @@ def _honours_start(sampler: Any) -> bool:
     """Whether ``start_at`` belongs to the ``__iter__`` in use, not to one that it overrides."""
     if not isinstance(sampler, PositionedSampler):
         return False
+    iterate = type(sampler).__iter__
+    if iterate in (DefaultSampler.__iter__, InfiniteSampler.__iter__):
+        return True
     for kind in type(sampler).__mro__:
         if "start_at" in vars(kind):
             return True

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from drivetrain.dataset._errors import LoaderConfigError
 from drivetrain.dataset._index_order import IndexOrder
 from drivetrain.dataset._mixing import mix
 from drivetrain.dataset._sample_randomness import (
@@ -15,6 +18,35 @@ from drivetrain.dataset._sample_randomness import (
     KeyedWorkerInit,
     collates_deterministically,
 )
+
+
+class _CountedBatches:
+    """One iteration of a loader, which knows where it began and how many batches it has given."""
+
+    def __init__(self, iterator: Any, order: IndexOrder, epoch: int) -> None:
+        self._iterator = iterator
+        self.progress = _Progress(epoch, order.start_samples, order.skipped_batches)
+
+    def __iter__(self) -> _CountedBatches:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._iterator)
+
+    def __next__(self) -> Any:
+        batch = next(self._iterator)
+        self.progress.given += 1
+        return batch
+
+
+@dataclasses.dataclass
+class _Progress:
+    """Outlives its iteration, so that a position can be told after the last batch."""
+
+    epoch: int
+    start_samples: int
+    skipped_batches: int
+    given: int = 0
 
 
 class KeyedDataLoader(DataLoader):
@@ -36,7 +68,9 @@ class KeyedDataLoader(DataLoader):
             # the randomness of the model.
             kwargs["generator"] = torch.Generator().manual_seed(mix(seed, 0))
         super().__init__(dataset, **kwargs)
+        self._seed = seed
         self._swapped: dict[str, Any] = {}
+        self._progress: _Progress | None = None
         self._order: IndexOrder | None = None
         if isinstance(self.dataset, IterableDataset):
             return
@@ -65,11 +99,70 @@ class KeyedDataLoader(DataLoader):
         return self._order
 
     def __iter__(self) -> Any:
-        try:
+        order = self._order
+        if order is None:
             return super().__iter__()
+        try:
+            epoch = order.current_epoch
+            batches = _CountedBatches(super().__iter__(), order, epoch)
         finally:
-            if self._order is not None:
-                self._order.start_over()
+            order.start_over()
+        self._progress = batches.progress
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last batch that was handed out, and the seeds.
+
+        Returns:
+            Plain integers: ``epoch``; ``samples`` of all ranks together and ``batches`` of this
+            rank that the epoch has given; ``seed`` of the samples and ``sampler_seed``.
+
+        Raises:
+            LoaderConfigError: If the dataset is iterable, and so has no position.
+        """
+        order = self._positioned_order()
+        epoch, samples, batches = order.current_epoch, order.start_samples, order.skipped_batches
+        progress = self._progress
+        # A start that was asked for, or a new epoch, counts more than what was read before.
+        if progress is not None and progress.epoch == epoch and not samples and not batches:
+            batches = progress.skipped_batches + progress.given
+            samples = order.samples_after(progress.start_samples, progress.given)
+        sampler_seed = getattr(order.sampler, "seed", None)
+        return {
+            "epoch": epoch,
+            "samples": samples,
+            "batches": batches,
+            "seed": self._seed,
+            "sampler_seed": sampler_seed if isinstance(sampler_seed, int) else None,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Let the next iteration go on where ``state_dict()`` was taken.
+
+        The number of workers may have changed; with ``DefaultSampler`` and ``InfiniteSampler``
+        also the number of ranks and the batch size.
+
+        Raises:
+            LoaderConfigError: If the dataset is iterable, and so has no position.
+        """
+        order = self._positioned_order()
+        self._seed = state_dict["seed"]
+        keyed = self._swapped.get("dataset")
+        if keyed is not None:
+            keyed.reseed(self._seed)
+        if state_dict["sampler_seed"] is not None and hasattr(order.sampler, "seed"):
+            order.sampler.seed = state_dict["sampler_seed"]
+        order.set_epoch(state_dict["epoch"])
+        if not order.skip_samples(state_dict["samples"]):
+            order.skip_batches(state_dict["batches"])
+
+    def _positioned_order(self) -> IndexOrder:
+        if self._order is None:
+            raise LoaderConfigError(
+                f"a loader of the iterable dataset {type(self.dataset).__name__} has no position: "
+                "the dataset itself must store and restore it"
+            )
+        return self._order
 
     def _get_iterator(self) -> Any:
         """Build PyTorch's iterator while the wrapped parts stand in for the user's."""

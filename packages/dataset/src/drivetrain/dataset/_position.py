@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch.utils.data import BatchSampler, DistributedSampler
 
 from drivetrain.dataset._errors import LoaderConfigError
 from drivetrain.dataset._loader import KeyedDataLoader
+from drivetrain.dataset._samplers import DefaultSampler
 
 
 def set_epoch(dataloader: Any, epoch: int) -> None:
@@ -71,6 +74,42 @@ def skip_samples(dataloader: Any, number: int) -> bool:
     if not isinstance(dataloader, KeyedDataLoader) or dataloader.order is None:
         return False
     return dataloader.order.skip_samples(number)
+
+
+class BatchExtent(NamedTuple):
+    """How many samples a batch has, and how many at its end are padding."""
+
+    num_samples: int
+    num_padded: int
+
+
+def batch_extent(dataloader: Any, batch_idx: int) -> BatchExtent:
+    """How many samples batch ``batch_idx`` of an epoch has, and how many of them are padding.
+
+    Padding are the samples that a sampler repeats so that all ranks get equally many. They sit at
+    the end of the last batch; an exact metric leaves them out.
+
+    Args:
+        dataloader: A loader with ``DefaultSampler`` or PyTorch's ``DistributedSampler``.
+        batch_idx: Counted from the beginning of the epoch, on this rank.
+
+    Returns:
+        ``(0, 0)`` where the order of the samples is not known.
+    """
+    batch_sampler = getattr(dataloader, "batch_sampler", None)
+    if type(batch_sampler) is not BatchSampler:
+        return BatchExtent(0, 0)
+    sampler: Any = batch_sampler.sampler
+    if isinstance(sampler, DefaultSampler):
+        ranks = sampler.world_size
+    elif isinstance(sampler, DistributedSampler):
+        ranks = sampler.num_replicas
+    else:
+        return BatchExtent(0, 0)
+    real = -(-(len(sampler.dataset) - sampler.rank) // ranks)
+    first = batch_idx * batch_sampler.batch_size
+    after = min(first + batch_sampler.batch_size, sampler.num_samples)
+    return BatchExtent(max(after - first, 0), max(after - max(first, real), 0))
 
 
 def _check_count(name: str, number: int) -> None:

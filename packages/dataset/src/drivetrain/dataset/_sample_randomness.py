@@ -133,6 +133,10 @@ class KeyedDataset:
         self._epoch: int | None = None
         self._epoch_key = 0
 
+    def reseed(self, seed: int) -> None:
+        """Key all samples to come by another seed."""
+        self.seed, self._epoch = seed, None
+
     def __len__(self) -> int:
         return len(self.dataset)
 

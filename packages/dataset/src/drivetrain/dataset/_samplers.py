@@ -7,7 +7,8 @@ and a position in it is one number: how many samples all ranks together have con
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -35,16 +36,51 @@ def strided(order: Order, first: int, step: int) -> list[int]:
     return part.tolist() if isinstance(part, torch.Tensor) else list(part)
 
 
-def _checked_position(position: int) -> int:
-    if position < 0:
-        raise LoaderConfigError(
-            f"start_at: a position counts consumed samples, so it cannot be {position}"
-        )
-    return position
+class _PositionedSampler(Sampler[int]):
+    """What both samplers share: rank, seed, epoch, and where the next iteration starts."""
+
+    epoch: int | None = None
+
+    def __init__(self, dataset: Sized, shuffle: bool, seed: int | None) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self._start = 0
+
+    def start_at(self, position: int) -> None:
+        """Let the next iteration, and only that one, start at ``position`` of the global order.
+
+        Args:
+            position: Samples that all ranks together have consumed, of this epoch or of the
+                endless stream. It means the same for any number of ranks, and costs nothing.
+
+        Raises:
+            LoaderConfigError: If ``position`` is negative.
+        """
+        if position < 0:
+            raise LoaderConfigError(
+                f"start_at: a position counts consumed samples, so it cannot be {position}"
+            )
+        self._start = position
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed of the orders, the epoch, and the position where the next iteration starts."""
+        return {"seed": self.seed, "epoch": self.epoch, "samples": self._start}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``; the number of ranks may have changed."""
+        self.seed = state_dict["seed"]
+        self.epoch = state_dict["epoch"]
+        self.start_at(state_dict["samples"])
+
+    def _taken_start(self) -> int:
+        start, self._start = self._start, 0
+        return start
 
 
 @DATA_SAMPLERS.register_module()
-class DefaultSampler(Sampler[int]):
+class DefaultSampler(_PositionedSampler):
     """Each sample once per epoch, shuffled or in order, for one process or many.
 
     With ``round_up`` every rank yields equally many samples: the order is continued from its own
@@ -61,21 +97,17 @@ class DefaultSampler(Sampler[int]):
     def __init__(
         self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
     ) -> None:
-        self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
-        self.shuffle = shuffle
-        self.seed = int(sync_random_seed() if seed is None else seed)
+        super().__init__(dataset, shuffle, seed)
         self.epoch = 0
         self.round_up = round_up
-        self._start = 0
         size, world = len(dataset), self.world_size
         self.num_samples = math.ceil((size if round_up else size - self.rank) / world)
         self.total_size = self.num_samples * world if round_up else size
 
     def __iter__(self) -> Iterator[int]:
-        start, self._start = self._start, 0
+        start = self._taken_start()
         size, first = len(self.dataset), start + self.rank
-        order = global_order(size, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle)
+        order = global_order(size, seed=self.seed, epoch=self.epoch or 0, shuffle=self.shuffle)
         indices = strided(order, first, self.world_size) if first < size else []
         if self.round_up and 0 <= start < size:
             wanted = math.ceil((size - start) / self.world_size)
@@ -93,21 +125,9 @@ class DefaultSampler(Sampler[int]):
         """Choose the order of the next iteration: epochs differ, an epoch repeats itself."""
         self.epoch = epoch
 
-    def start_at(self, position: int) -> None:
-        """Let the next iteration, and only that one, start at ``position`` of the global order.
-
-        Args:
-            position: Samples of this epoch that all ranks together have consumed. It means the
-                same for any world size. Costs nothing but the slice.
-
-        Raises:
-            LoaderConfigError: If ``position`` is negative.
-        """
-        self._start = _checked_position(position)
-
 
 @DATA_SAMPLERS.register_module()
-class InfiniteSampler(Sampler[int]):
+class InfiniteSampler(_PositionedSampler):
     """An endless stream of passes over the dataset, for training by iterations.
 
     Pass ``k`` has the order of ``(seed, k)``, so any position is reached without walking to it.
@@ -120,16 +140,11 @@ class InfiniteSampler(Sampler[int]):
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
-        self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
-        self.shuffle = shuffle
-        self.seed = int(sync_random_seed() if seed is None else seed)
+        super().__init__(dataset, shuffle, seed)
         self.size = len(dataset)
-        self._start = 0
 
     def __iter__(self) -> Iterator[int]:
-        start, self._start = self._start, 0
-        return self._stream(start + self.rank)
+        return self._stream(self._taken_start() + self.rank)
 
     def __len__(self) -> int:
         """Samples of one pass over the dataset; the stream itself has no end."""
@@ -137,17 +152,6 @@ class InfiniteSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Accepted and ignored: a stream has passes, and counts them itself."""
-
-    def start_at(self, position: int) -> None:
-        """Let the next iteration, and only that one, start at ``position`` of the global stream.
-
-        Args:
-            position: Samples that all ranks together have consumed since the stream began.
-
-        Raises:
-            LoaderConfigError: If ``position`` is negative.
-        """
-        self._start = _checked_position(position)
 
     def _stream(self, position: int) -> Iterator[int]:
         while self.size:

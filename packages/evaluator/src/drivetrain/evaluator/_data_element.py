@@ -1,4 +1,4 @@
-"""Data elements as seen from here: what ``drivetrain.structures`` offers, and nothing else of it."""
+"""Data elements as seen from here: the little that an evaluator asks of them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivetrain.evaluator._data_element import is_data_element
@@ -71,7 +71,7 @@ class Evaluator:
             data_batch: What the loader yielded.
             num_samples: Samples in the batch; needed where ``num_padded`` is not 0.
             num_padded: How many at its end only repeat others to make the ranks even (see
-                ``drivetrain.dataset.num_padded``). They are cut off before a metric sees them, so
+                ``drivetrain.dataset.batch_extent``). They are cut off before a metric sees them, so
                 that metrics which keep one result per *batch* are exact too.
         """
         if num_padded:
@@ -136,14 +136,10 @@ class Evaluator:
                 "offline_evaluate: data_samples and data should have the same length, got "
                 f"{len(data_samples)} and {len(data)}"
             )
-        for start in _chunk_starts(len(data_samples), chunk_size):
+        for start in range(0, len(data_samples), chunk_size):
             chunk = slice(start, start + chunk_size)
             self.process(data_samples[chunk], None if data is None else data[chunk])
         return self.evaluate(len(data_samples))
-
-
-def _chunk_starts(size: int, chunk_size: int) -> Iterator[int]:
-    return iter(range(0, size, chunk_size))
 
 
 def _built(metric: Any) -> Any:
@@ -167,12 +163,15 @@ def _as_dicts(data_samples: Any) -> Any:
     return [sample.to_dict() if is_data_element(sample) else sample for sample in data_samples]
 
 
-def build_evaluator(evaluator: Any) -> Evaluator:
+def build_evaluator(evaluator: Any) -> Any:
     """An evaluator from itself, its node, a metric's node, or a list of those.
 
     Args:
         evaluator: An ``Evaluator``; a node with ``metrics`` (its ``type`` is ``Evaluator`` unless
             given); a metric or its node; or a sequence of these.
+
+    Returns:
+        An ``Evaluator``, or the object given if that evaluates in its own way.
 
     Raises:
         EvaluatorConfigError: If it is none of them.
@@ -181,9 +180,9 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         return evaluator
     if isinstance(evaluator, Mapping) and "metrics" in evaluator:
         return EVALUATOR.build({"type": "Evaluator", **evaluator})
+    if hasattr(evaluator, "offline_evaluate"):  # an evaluator of another making
+        return evaluator
     if isinstance(evaluator, (Mapping, list, tuple)) or hasattr(evaluator, "evaluate"):
-        if hasattr(evaluator, "offline_evaluate"):  # an evaluator of another making
-            return evaluator
         return Evaluator(evaluator)
     raise EvaluatorConfigError(
         "an evaluator is an Evaluator, a metric, a list of metrics, or a node of these; got "

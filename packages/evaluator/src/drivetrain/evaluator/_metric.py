@@ -163,6 +163,8 @@ class DumpResults(BaseMetric):
             )
         self.out_file_path = out_file_path
 
+    # The documented name of the second parameter is another one here.
+    # pyrefly: ignore[bad-override-param-name]
     def process(self, data_batch: Any, predictions: Sequence[Any]) -> None:
         """Keep the predictions, with their tensors on the CPU."""
         self.results.extend(to_cpu(list(predictions)))
