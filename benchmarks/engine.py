@@ -1,0 +1,197 @@
+"""What the engine costs: CPU time of a training iteration over the loop that one would write by hand.
+
+Both loops train the same tiny model on the same loader object, in this process, one after the other,
+several times in turn; the figure is the difference of the medians.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from drivetrain.evaluator import BaseMetric
+from drivetrain.model import BaseModel
+from drivetrain.runner import Runner
+
+ITERATIONS = 2_000
+ROUNDS = 5
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Tiny(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 2)
+
+    def forward(self, x, y, mode="tensor"):
+        out = self.layer(x)
+        return {"loss": nn.functional.mse_loss(out, y)} if mode == "loss" else out
+
+
+class Nothing(BaseMetric):
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results) -> dict[str, float]:
+        return {"nothing": 0.0}
+
+
+def make_loader(iterations: int = ITERATIONS) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(iterations, 8, generator=generator)
+    return DataLoader(TensorDataset(x, x[:, :2].contiguous()), batch_size=1)
+
+
+def by_hand(loader: DataLoader) -> float:
+    model = Tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model.train()
+    started_s = time.process_time()
+    for x, y in loader:
+        loss = nn.functional.mse_loss(model.layer(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.process_time() - started_s
+
+
+def by_engine(loader: DataLoader, **options) -> float:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        runner = Runner(
+            model=Tiny(),
+            work_dir=folder,
+            train_dataloader=loader,
+            train_cfg={"by_epoch": True, "max_epochs": 1},
+            optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.01}},
+            randomness={"seed": 0},
+            **options,
+        )
+        loop = runner.train_loop
+        spent = {}
+        run_epoch = loop.run_epoch
+
+        def timed() -> None:
+            started_s = time.process_time()
+            run_epoch()
+            spent["s"] = time.process_time() - started_s
+
+        loop.run_epoch = timed
+        runner.train()
+    return spent["s"]
+
+
+def validation_by_hand(loader: DataLoader) -> float:
+    model = Tiny().eval()
+    started_s = time.process_time()
+    with torch.no_grad():
+        for x, _ in loader:
+            model.layer(x)
+    return time.process_time() - started_s
+
+
+def validation_by_engine(loader: DataLoader) -> float:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        runner = Runner(
+            model=Tiny(),
+            work_dir=folder,
+            val_dataloader=loader,
+            val_cfg={},
+            val_evaluator=Nothing(),
+            randomness={"seed": 0},
+        )
+        loop = runner.val_loop
+        runner.val()
+        started_s = time.process_time()
+        loop.run()
+        return time.process_time() - started_s
+
+
+def median_difference_us(engine, hand, loader: DataLoader) -> float:
+    """Microseconds per iteration that ``engine`` takes more than ``hand``."""
+    hand(loader)
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        theirs.append(hand(loader))
+        ours.append(engine(loader))
+    return (statistics.median(ours) - statistics.median(theirs)) / len(loader) * 1e6
+
+
+def first_iteration_s() -> float:
+    """Seconds from starting ``drivetrain train`` to the end of its first iteration."""
+    code = (
+        "import sys, time\n"
+        "from drivetrain.runner._train_loops import TrainLoop\n"
+        "step = TrainLoop._step\n"
+        "def first(self, *args):\n"
+        "    step(self, *args)\n"
+        "    print('FIRST', time.time(), flush=True)\n"
+        "    raise SystemExit\n"
+        "TrainLoop._step = first\n"
+        "sys.argv = ['drivetrain', 'train', 'examples/digits/config.py', '--work-dir', sys.argv[1]]\n"
+        "from drivetrain.cli import main\n"
+        "main()\n"
+    )
+    taken = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            started_s = time.time()
+            done = subprocess.run(
+                [sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True
+            )
+            line = next(line for line in done.stdout.splitlines() if line.startswith("FIRST"))
+            taken.append(float(line.split()[1]) - started_s)
+    return statistics.median(taken)
+
+
+def row(name: str, measured: float, unit: str, limit: float) -> dict:
+    return {
+        "name": name,
+        "measured": round(measured, 2),
+        "unit": unit,
+        "limit": limit,
+        "ok": measured <= limit,
+    }
+
+
+def run() -> list[dict]:
+    """Rows for the table of all benchmarks."""
+    torch.set_num_threads(1)
+    loader = make_loader()
+    bare = {name: None for name in ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")}
+    without_hooks = lambda loader: by_engine(loader, default_hooks=bare)  # noqa: E731
+    return [
+        row(
+            "training iteration over a hand-written loop, default hooks",
+            median_difference_us(by_engine, by_hand, loader),
+            "µs CPU",
+            60,
+        ),
+        row(
+            "training iteration over a hand-written loop, optional hooks off",
+            median_difference_us(without_hooks, by_hand, loader),
+            "µs CPU",
+            20,
+        ),
+        row(
+            "validation iteration over a hand-written loop",
+            median_difference_us(validation_by_engine, validation_by_hand, loader),
+            "µs CPU",
+            40,
+        ),
+        row("`drivetrain train` to its first iteration", first_iteration_s(), "s", 3),
+    ]
+
+
+if __name__ == "__main__":
+    for line in run():
+        print(f"{line['name']:<70} {line['measured']:>8} {line['unit']:<7} limit {line['limit']}")

@@ -1,0 +1,17 @@
+default_hooks = dict(
+    logger=dict(type="LoggerHook", interval=10),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="accuracy"),
+)
+
+custom_hooks = [
+    dict(type="EMAHook", momentum=0.01, begin_epoch=1),
+    dict(type="EarlyStoppingHook", monitor="accuracy", min_delta=0.0001, patience=25),
+    dict(type="MisclassifiedHook"),
+]
+
+visualizer = dict(
+    type="Visualizer",
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+)
+
+randomness = dict(seed=0)

@@ -1,0 +1,176 @@
+"""Commands and their options. What a command does is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from drivetrain.cli._arguments import (
+    config_argument,
+    debug_option,
+    load_config,
+    override_arguments,
+)
+from drivetrain.cli._failures import exit_code_of, is_debug, show
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(version("drivetrain-runner"), prog_name="drivetrain")
+@click.pass_context
+def app(ctx: click.Context) -> None:
+    """Train, validate and test PyTorch models from config files.
+
+    Exit codes: 0 done, 1 failed, 2 wrong command line or config, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    """
+    ctx.ensure_object(dict)
+
+
+@app.command()
+@config_argument
+@override_arguments
+@click.option("--work-dir", metavar="DIR", help="Folder of checkpoints and logs.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the work dir.")
+@click.option("--load-from", metavar="FILE", help="Start from these weights; with --resume, go on from here.")
+@click.option("--launch", type=click.IntRange(1), metavar="N", help="Train in N processes on this machine.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["none", "pytorch", "slurm", "mpi"]),
+    help="What started this process; found out by default.",
+)
+@click.option("--amp", is_flag=True, help="Automatic mixed precision.")
+@click.option("--auto-scale-lr", is_flag=True, help="Scale the learning rate with the batch size.")
+@click.option("--test/--no-test", "run_test", default=True, help="Test the best checkpoint at the end.")
+@debug_option
+def train(config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any) -> None:
+    """Train the model of CONFIG, then test its best checkpoint.
+
+    KEY=VALUE overrides a value of the config (optim_wrapper.optimizer.lr=0.01); +KEY=VALUE adds one.
+    """
+    changes = (*overrides, *cfg_options)
+    if options["launch"]:
+        from drivetrain.cli._launch import launch_training
+
+        sys.exit(launch_training(config, changes, **options))
+    from drivetrain.cli._train import run_training
+
+    run_training(config, changes, **options)
+
+
+def _evaluate_command(stage: str, summary: str) -> None:
+    @app.command(name=stage, help=summary)
+    @config_argument
+    @click.argument("arguments", nargs=-1, metavar="[CHECKPOINT] [KEY=VALUE]...")
+    @click.option("--cfg-options", multiple=True, metavar="KEY=VALUE", help="The same as a plain KEY=VALUE.")
+    @click.option("--work-dir", metavar="DIR", help="Folder of checkpoints and logs.")
+    @click.option(
+        "--launcher",
+        type=click.Choice(["none", "pytorch", "slurm", "mpi"]),
+        help="What started this process; found out by default.",
+    )
+    @debug_option
+    def command(
+        config: str, arguments: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any
+    ) -> None:
+        checkpoints = [argument for argument in arguments if "=" not in argument]
+        if len(checkpoints) > 1:
+            raise click.UsageError(f"one checkpoint at most, got {' and '.join(checkpoints)}")
+        changes = [argument for argument in arguments if "=" in argument]
+        from drivetrain.cli._evaluate import run_evaluation
+
+        checkpoint = checkpoints[0] if checkpoints else None
+        run_evaluation(stage, config, checkpoint, (*changes, *cfg_options), **options)
+
+
+_evaluate_command("val", "Validate a checkpoint; by default the best one of the work dir, or else the newest.")
+_evaluate_command("test", "Test a checkpoint; by default the best one of the work dir, or else the newest.")
+
+
+@app.command()
+@click.argument("run", type=click.Path())
+@click.option("--out", type=click.Path(), help="The picture; by default run.png in the run's folder.")
+@debug_option
+def plot(run: str, out: str | None) -> None:
+    """Draw loss, learning rate and metrics of RUN, a work dir or a file of scalars."""
+    from drivetrain.visualization import plot_run
+
+    click.echo(plot_run(run, out))
+
+
+@app.group()
+def config() -> None:
+    """Look at config files."""
+
+
+@config.command("show")
+@config_argument
+@override_arguments
+@click.option("--format", "file_format", type=click.Choice(["py", "json", "yaml"]), default="py")
+@debug_option
+def config_show(
+    config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], file_format: str
+) -> None:
+    """Print CONFIG as it will be used: bases merged, overrides applied."""
+    cfg = load_config(config, (*overrides, *cfg_options), import_custom_modules=False)
+    text = cfg.pretty_text if file_format == "py" else cfg.dump(file_format=file_format)
+    click.echo(text)
+
+
+@app.group()
+def registry() -> None:
+    """Look at what can be built."""
+
+
+@registry.command("ls")
+@click.argument("name", required=False, metavar="[REGISTRY]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def registry_ls(name: str | None, as_json: bool) -> None:
+    """List components, of one registry or of all."""
+    from drivetrain.cli._registry import list_text
+
+    click.echo(list_text(name, as_json=as_json))
+
+
+@registry.command("show")
+@click.argument("name", metavar="COMPONENT")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def registry_show(name: str, as_json: bool) -> None:
+    """Show signature, description and origin of a component."""
+    from drivetrain.cli._registry import component_text
+
+    click.echo(component_text(name, as_json=as_json))
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(drivetrain completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(app, {}, "drivetrain", "_DRIVETRAIN_COMPLETE").source())
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    state: dict[str, Any] = {}
+    try:
+        app.main(standalone_mode=False, prog_name="drivetrain", obj=state)
+    except click.exceptions.Abort:
+        show(KeyboardInterrupt(), debug=False)
+        code = exit_code_of(KeyboardInterrupt())
+    except click.exceptions.Exit as err:
+        code = err.exit_code
+    except Exception as err:
+        show(err, debug=is_debug(bool(state.get("debug"))))
+        code = exit_code_of(err)
+    else:
+        code = 0
+    sys.exit(code)

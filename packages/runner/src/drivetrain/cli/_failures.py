@@ -1,0 +1,80 @@
+"""What the command shows when something fails, and the exit code that scripts get.
+
+====  =========================================================================
+code  meaning
+====  =========================================================================
+0     done
+1     failed while running
+2     wrong command line, config file or override: nothing was run
+130   stopped by Ctrl-C (128 + SIGINT); 143 by SIGTERM
+====  =========================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+
+import click
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+#: A failure whose message was written to be read: it says where, what and what to do.
+_EXPLAINED_BUILTINS = (OSError, ImportError)
+
+
+def exit_code_of(err: BaseException) -> int:
+    """Exit code for an error that reached the top."""
+    if isinstance(err, click.ClickException):
+        return USAGE
+    if isinstance(err, KeyboardInterrupt):
+        return INTERRUPTED
+    signum = getattr(err, "signum", None)
+    if signum is not None:
+        return 128 + int(signum)
+    return USAGE if _comes_from(err, "drivetrain.config") else FAILED
+
+
+def show(err: BaseException, *, debug: bool) -> None:
+    """Write an error to stderr: its message, and a traceback where that helps.
+
+    Errors of ours, missing files and missing modules speak for themselves; anything else is a bug in
+    somebody's code, and whoever mends it needs the traceback.
+    """
+    if isinstance(err, click.ClickException):
+        err.show()
+        return
+    if isinstance(err, KeyboardInterrupt):
+        click.echo("\nStopped at once; the last checkpoint is the newest state.", err=True)
+        return
+    explained = isinstance(err, _EXPLAINED_BUILTINS) or _comes_from(err, "drivetrain")
+    if debug or not explained:
+        traceback.print_exception(err, file=sys.stderr)
+    else:
+        click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(_message(err), err=True)
+        click.secho("       --debug shows the traceback.", dim=True, err=True)
+
+
+def is_debug(flag: bool) -> bool:
+    """Whether tracebacks are wanted: by the option, or by the environment."""
+    return flag or os.environ.get("DRIVETRAIN_DEBUG", "") not in ("", "0")
+
+
+def _message(err: BaseException) -> str:
+    """The message; of a file error in words."""
+    if isinstance(err, OSError) and err.strerror and not _comes_from(err, "drivetrain"):
+        return f"{err.filename}: {err.strerror}" if err.filename else err.strerror
+    return str(err) or type(err).__name__
+
+
+def _comes_from(err: BaseException, package: str) -> bool:
+    """Whether the error's class, or one that it inherits, is defined in ``package``."""
+    return any(
+        base.__module__ == package or base.__module__.startswith(f"{package}.")
+        for base in type(err).__mro__
+    )

@@ -1,0 +1,109 @@
+"""What a training says at its end: results, files, and what to type next."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drivetrain.cli._arguments import command_prefix
+from drivetrain.visualization import plot_run
+
+if TYPE_CHECKING:
+    from drivetrain.runner import Runner
+
+
+class RunReport:
+    """The last screen of a training.
+
+    Args:
+        runner: The runner, when all is done.
+        config: Path of the config, as the user typed it.
+        trained_s: How long training took, in seconds.
+        test_metrics: What the test gave, if there was one.
+    """
+
+    def __init__(
+        self, runner: Runner, config: str, trained_s: float, test_metrics: Mapping[str, float] | None
+    ) -> None:
+        self._runner = runner
+        self._config = config
+        self._trained_s = trained_s
+        self._test_metrics = test_metrics
+
+    def show(self) -> None:
+        """Print it."""
+        print_table(self._table())
+        console = _console()
+        console.print("\nNext:")
+        for what, command in self._next_commands():
+            console.print(f"  {what:<22} {command}", highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        runner, hub = self._runner, self._runner.message_hub
+        table = Table(title="Results", show_header=False, title_justify="left")
+        for name, value in (self._test_metrics or {}).items():
+            table.add_row(f"test {name}", _number(value))
+        if hub.get_info("best_score") is not None:
+            table.add_row("best validation", _number(hub.get_info("best_score")))
+        table.add_row("epochs, iterations", f"{runner.progress.epoch}, {runner.progress.iter}")
+        table.add_row("training time", str(datetime.timedelta(seconds=round(self._trained_s))))
+        for what, path in self._files():
+            table.add_row(what, _short(path))
+        return table
+
+    def _files(self) -> list[tuple[str, str]]:
+        runner = self._runner
+        best = runner.message_hub.get_info("best_ckpt")
+        files = [("best checkpoint", best)] if best else []
+        files.append(("picture of the run", str(plot_run(runner.log_dir))))
+        pictures = sorted(Path(runner.log_dir).rglob("*.png"))
+        files += [(p.stem.replace("_", " "), str(p)) for p in pictures if str(p) != files[-1][1]]
+        files.append(("log", str(Path(runner.log_dir) / f"{runner.timestamp}.log")))
+        return files
+
+    def _next_commands(self) -> list[tuple[str, str]]:
+        prefix, work_dir = command_prefix(), _short(self._runner.work_dir)
+        best = self._runner.message_hub.get_info("best_ckpt")
+        test = f"{prefix}drivetrain test {self._config}" + (f" {_short(best)}" if best else "")
+        return [
+            ("test again", test),
+            ("change something", f"{prefix}drivetrain train {self._config} KEY=VALUE"),
+            ("see the whole config", f"{prefix}drivetrain config show {self._config}"),
+            ("watch curves", f"{prefix}tensorboard --logdir {work_dir}"),
+        ]
+
+
+def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
+    """Names and values of metrics."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in metrics.items():
+        table.add_row(name, _number(value))
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on the terminal, or as plain text into a file."""
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    # Paths must stay whole where there is no terminal whose width would matter.
+    return console if console.is_terminal else Console(width=200)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _short(path: str) -> str:
+    """``path`` as seen from the current folder, if it lies inside."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,161 @@
+"""``drivetrain train``: build a runner from a config, train, test, report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.cli._arguments import command_prefix, default_work_dir, load_config
+from drivetrain.cli._report import RunReport
+from drivetrain.config import Config
+from drivetrain.dist import broadcast_object, infer_launcher, is_main_process, record_failure
+from drivetrain.registry import RUNNERS
+from drivetrain.runner import NothingToResumeError, Runner, RunnerConfigError, TrainingInterrupted
+from drivetrain.runner.hooks import InterruptHook, ProgressHook
+from drivetrain.runner.hooks._hook import Hook
+
+
+def run_training(
+    config: str,
+    overrides: Sequence[str],
+    *,
+    work_dir: str | None,
+    resume: bool,
+    load_from: str | None,
+    launch: int | None,
+    launcher: str | None,
+    amp: bool,
+    auto_scale_lr: bool,
+    run_test: bool,
+) -> None:
+    """Train the model of ``config``; then test its best checkpoint, and say what came of it."""
+    with failures_recorded():
+        cfg = load_config(config, overrides, import_custom_modules=True)
+        cfg.work_dir = work_dir or default_work_dir(cfg)
+        set_launcher(cfg, launcher)
+        if amp:
+            _use_amp(cfg)
+        if auto_scale_lr:
+            _use_auto_scale_lr(cfg)
+        if load_from is not None:
+            cfg.load_from = load_from
+        if resume:
+            cfg.resume = True
+            _require_checkpoint(cfg)
+        runner = build_runner(cfg)
+        started_s = time.monotonic()
+        with live(runner, InterruptHook()):
+            _train(runner, config)
+            trained_s = time.monotonic() - started_s
+            metrics = _test_best(runner) if run_test else None
+        if is_main_process():
+            RunReport(runner, config, trained_s, metrics).show()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config asks for by ``runner_type``, else a ``Runner``."""
+    runner_class = RUNNERS.get(cfg.runner_type) if cfg.get("runner_type") else Runner
+    return runner_class.from_cfg(cfg)
+
+
+def set_launcher(cfg: Config, launcher: str | None) -> None:
+    """Take the launcher from the command line, or the config, or the environment."""
+    cfg.launcher = launcher or cfg.get("launcher") or infer_launcher()
+
+
+@contextmanager
+def failures_recorded() -> Iterator[None]:
+    """Tell the launcher of this process, if there is one, what ended it."""
+    try:
+        yield
+    except (KeyboardInterrupt, TrainingInterrupted):
+        raise
+    except Exception as err:
+        record_failure(err)
+        raise
+
+
+@contextmanager
+def live(runner: Runner, *hooks: Hook) -> Iterator[None]:
+    """Show the run on the terminal and add ``hooks``; whatever happens, give terminal and signals back."""
+    for hook in (ProgressHook(), *hooks):
+        runner.register_hook(hook)
+    try:
+        yield
+    except Exception:
+        _write_traceback_to_log(runner)
+        raise
+    finally:
+        for hook in runner.hooks:
+            close = getattr(hook, "close", None)
+            if close is not None:
+                close()
+
+
+def _train(runner: Runner, config: str) -> None:
+    try:
+        runner.train()
+    except TrainingInterrupted as stop:
+        if is_main_process():
+            command = f"{command_prefix()}drivetrain train {config} --work-dir {runner.work_dir} --resume"
+            click.echo(f"\nStopped at iteration {runner.progress.iter}. State: {stop.checkpoint}")
+            click.echo(f"Go on:  {command}")
+        sys.exit(128 + stop.signum)
+
+
+def _test_best(runner: Runner) -> dict[str, float] | None:
+    """Metrics of the best checkpoint on the test data, or of the last state where none is the best."""
+    if runner.test_loop is None:
+        return None
+    best = broadcast_object(runner.message_hub.get_info("best_ckpt"))
+    if best is not None:
+        runner.load_checkpoint(best)
+    return runner.test()
+
+
+def _require_checkpoint(cfg: Config) -> None:
+    """Refuse to start afresh where the user wants to go on."""
+    if cfg.get("load_from"):
+        return
+    folder = CheckpointFolder(cfg.work_dir)
+    if folder.latest() is not None:
+        return
+    passed_over = "".join(f"\n  Passed over {path}: {reason}" for path, reason in folder.skipped)
+    raise NothingToResumeError(
+        f"--resume: there is no checkpoint in {cfg.work_dir}.{passed_over}\n"
+        "  Leave --resume out to start from the beginning, or name another --work-dir."
+    )
+
+
+def _use_amp(cfg: Config) -> None:
+    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise RunnerConfigError(f"--amp: works with OptimWrapper, but optim_wrapper.type is {kind!r}")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def _use_auto_scale_lr(cfg: Config) -> None:
+    scale = cfg.get("auto_scale_lr")
+    if scale is None or "base_batch_size" not in scale:
+        raise RunnerConfigError(
+            "--auto-scale-lr: the config says for which batch size its learning rate is meant\n"
+            "  in auto_scale_lr = dict(base_batch_size=...); it does not."
+        )
+    scale.enable = True
+
+
+def _write_traceback_to_log(runner: Runner) -> None:
+    """Keep the traceback with the run; what a person sees is decided at the top."""
+    record = runner.logger.makeRecord(
+        runner.logger.name, logging.ERROR, __file__, 0, "The run failed.", (), sys.exc_info()
+    )
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)

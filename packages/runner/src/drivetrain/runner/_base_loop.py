@@ -1,0 +1,37 @@
+"""What every loop has: a runner and a data loader."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+
+class BaseLoop(metaclass=ABCMeta):
+    """A way to go through data; subclasses write ``run``.
+
+    Args:
+        runner: The runner that the loop belongs to.
+        dataloader: A loader, or the config of one.
+    """
+
+    def __init__(self, runner: Engine, dataloader: DataLoader | dict[str, Any]) -> None:
+        self._runner = runner
+        if isinstance(dataloader, dict):
+            dataloader = runner.build_dataloader(
+                dataloader, seed=runner.seed, diff_rank_seed=runner.diff_rank_seed
+            )
+        self.dataloader = dataloader
+
+    @property
+    def runner(self) -> Engine:
+        """The runner that the loop belongs to."""
+        return self._runner
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Go through the data."""

@@ -1,0 +1,106 @@
+"""Turning what a config says about evaluators, loops, log processors and visualizers into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.evaluator import BaseMetric, Evaluator
+from drivetrain.registry import EVALUATOR, LOG_PROCESSORS, LOOPS, VISUALIZERS, building
+from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._errors import RunnerConfigError
+from drivetrain.runner._log_processor import LogProcessor
+from drivetrain.visualization import Visualizer
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+Node = Mapping[str, Any]
+
+
+def build_evaluator(evaluator: Evaluator | BaseMetric | Node | Sequence[Node | BaseMetric]) -> Evaluator:
+    """An evaluator from itself, from metrics, or from a config.
+
+    Args:
+        evaluator: An evaluator; one metric or a list of metrics, as objects or configs; or a dict with
+            ``metrics`` and, for an evaluator of another class, ``type``.
+    """
+    if isinstance(evaluator, Evaluator):
+        return evaluator
+    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
+        return EVALUATOR.build({"type": "Evaluator", **evaluator})
+    if isinstance(evaluator, (Mapping, BaseMetric)) or _is_sequence(evaluator):
+        return Evaluator(evaluator)
+    raise TypeError(
+        f"an evaluator is an Evaluator, a metric, a list of metrics or a config, got {evaluator!r}"
+    )
+
+
+def build_log_processor(log_processor: LogProcessor | Node | None) -> LogProcessor:
+    """A log processor from itself or from a config whose ``type`` may be left out."""
+    if isinstance(log_processor, LogProcessor):
+        return log_processor
+    if log_processor is None or isinstance(log_processor, Mapping):
+        with building("log_processor"):
+            return LOG_PROCESSORS.build({"type": "LogProcessor", **(log_processor or {})})
+    raise TypeError(f"log_processor is a LogProcessor or a config of one, got {log_processor!r}")
+
+
+def build_visualizer(visualizer: Visualizer | Node | None, name: str, save_dir: str) -> Visualizer:
+    """A visualizer from itself or from a config; by default one that writes local files.
+
+    Args:
+        visualizer: What the config says.
+        name: Name of the instance, if the config gives none.
+        save_dir: Folder for its files, if the config gives none.
+    """
+    if isinstance(visualizer, Visualizer):
+        return visualizer
+    defaults = {"name": name, "save_dir": save_dir}
+    if visualizer is None:
+        defaults["vis_backends"] = [{"type": "LocalVisBackend"}]
+    elif not isinstance(visualizer, Mapping):
+        raise TypeError(f"visualizer is a Visualizer or a config of one, got {visualizer!r}")
+    with building("visualizer"):
+        return VISUALIZERS.build({"type": "Visualizer", **defaults, **(visualizer or {})})
+
+
+def build_train_loop(loop: BaseLoop | Node, runner: Engine, dataloader: Any) -> BaseLoop:
+    """A training loop from itself or from ``train_cfg``, which gives ``type`` or ``by_epoch``."""
+    if isinstance(loop, BaseLoop):
+        return loop
+    node = dict(_node("train_cfg", loop))
+    if "type" in node and "by_epoch" in node:
+        raise RunnerConfigError("train_cfg: give type or by_epoch, not both")
+    if "type" not in node:
+        if "by_epoch" not in node:
+            raise RunnerConfigError(
+                "train_cfg: give type (the class of a loop) or by_epoch "
+                "(True for EpochBasedTrainLoop, False for IterBasedTrainLoop)"
+            )
+        by_epoch = node.pop("by_epoch")
+        node["type"] = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+    with building("train_cfg"):
+        return LOOPS.build(node, default_args={"runner": runner, "dataloader": dataloader})
+
+
+def build_eval_loop(
+    mode: str, loop: BaseLoop | Node, runner: Engine, dataloader: Any, evaluator: Any
+) -> BaseLoop:
+    """A validation or test loop (``mode``) from itself or from its config, whose ``type`` may be left out."""
+    if isinstance(loop, BaseLoop):
+        return loop
+    node = {"type": f"{mode.capitalize()}Loop", **_node(f"{mode}_cfg", loop)}
+    parts = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
+    with building(f"{mode}_cfg"):
+        return LOOPS.build(node, default_args=parts)
+
+
+def _node(name: str, value: Any) -> Node:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is a loop or a config of one, got {value!r}")
+    return value
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

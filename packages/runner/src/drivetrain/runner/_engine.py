@@ -1,0 +1,697 @@
+"""The engine behind ``Runner`` and ``FlexibleRunner``: it holds the pieces, builds them when they are
+needed, runs loops and calls hooks. Devices, processes, precision and state belong to the strategy.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.config import Config
+from drivetrain.dataset import build_dataloader
+from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
+from drivetrain.dist.strategy import BaseStrategy
+from drivetrain.evaluator import Evaluator
+from drivetrain.fileio import join_path
+from drivetrain.logging import MessageHub, MMLogger
+from drivetrain.registry import DefaultScope
+from drivetrain.runner import _builders
+from drivetrain.runner.__about__ import __version__
+from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._errors import MissingPartError, RunnerConfigError
+from drivetrain.runner._hook_list import HookList
+from drivetrain.runner._log_processor import LogProcessor
+from drivetrain.runner._plain_data import to_plain
+from drivetrain.runner._priority import Priority
+from drivetrain.runner._progress import Progress
+from drivetrain.runner.hooks._hook import Hook
+from drivetrain.visualization import Visualizer
+
+#: What each stage needs; all of a stage's parts are given, or none.
+STAGE_PARTS = {
+    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "val": ("val_dataloader", "val_cfg", "val_evaluator"),
+    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
+
+
+def check_parts(parts: Mapping[str, Any]) -> None:
+    """Refuse a stage of which only a part is given.
+
+    Raises:
+        RunnerConfigError: If so; names the stage and what is missing.
+    """
+    for stage, names in STAGE_PARTS.items():
+        given = [name for name in names if parts.get(name) is not None]
+        missing = [name for name in names if name not in given]
+        if given and missing:
+            raise RunnerConfigError(
+                f"{', '.join(names)} belong together: give all of them to {stage}, or none.\n"
+                f"  Given:   {', '.join(given)}\n"
+                f"  Missing: {', '.join(missing)}"
+            )
+    if parts.get("param_scheduler") and parts.get("optim_wrapper") is None:
+        raise RunnerConfigError("param_scheduler needs an optim_wrapper whose parameters it schedules")
+
+
+class Engine:
+    """Holds the pieces of a run and lets them work; not meant to be constructed by itself.
+
+    Args:
+        strategy: Owner of devices, processes, precision and state.
+        model: A model, or the config of one.
+        parts: The parts of the stages and the scheduler, by the names in ``STAGE_PARTS`` and
+            ``param_scheduler``.
+        cfg: The whole config.
+        default_hooks: Hooks merged over the default ones.
+        custom_hooks: Further hooks.
+        data_preprocessor: Put into a model config that has none.
+        load_from: Checkpoint to load weights from, or to resume from.
+        resume: Go on from a checkpoint: ``load_from``, or else the newest in the work dir.
+        log_processor: A log processor, or the config of one.
+        visualizer: A visualizer, or the config of one.
+        default_scope: Scope in which names of components are looked up first.
+        compile: Whether, or how, to compile the model.
+    """
+
+    def __init__(
+        self,
+        strategy: BaseStrategy,
+        model: nn.Module | dict[str, Any],
+        parts: Mapping[str, Any],
+        *,
+        cfg: Config,
+        default_hooks: dict[str, Hook | dict[str, Any] | None] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        load_from: str | None = None,
+        resume: bool = False,
+        log_processor: LogProcessor | dict[str, Any] | None = None,
+        visualizer: Visualizer | dict[str, Any] | None = None,
+        default_scope: str | None = "drivetrain",
+        compile: bool | dict[str, Any] = False,
+    ) -> None:
+        check_parts(parts)
+        if not isinstance(compile, (bool, dict)):
+            raise TypeError(f"compile is a bool or a dict of options, got {compile!r}")
+        self.cfg = cfg
+        self.strategy = strategy
+        strategy.setup()
+        if default_scope is not None:
+            DefaultScope.get_instance(self._instance_name(DefaultScope), scope_name=default_scope)
+        self._train_dataloader = parts.get("train_dataloader")
+        self._val_dataloader = parts.get("val_dataloader")
+        self._test_dataloader = parts.get("test_dataloader")
+        self._train_loop: BaseLoop | dict[str, Any] | None = parts.get("train_cfg")
+        self._val_loop: BaseLoop | dict[str, Any] | None = parts.get("val_cfg")
+        self._test_loop: BaseLoop | dict[str, Any] | None = parts.get("test_cfg")
+        self._val_evaluator = parts.get("val_evaluator")
+        self._test_evaluator = parts.get("test_evaluator")
+        self.optim_wrapper = parts.get("optim_wrapper")
+        self.param_schedulers = parts.get("param_scheduler")
+        self._compile = compile
+        self._load_from = None if load_from is None else str(load_from)
+        self._resume = resume
+        self._has_loaded = False
+        self._random_states: list[Any] | None = None
+        self.is_training = False
+        self.is_resuming = False
+        if isinstance(model, dict) and data_preprocessor is not None:
+            model = {"data_preprocessor": data_preprocessor, **model}
+        self.model: Any = model
+
+        self.message_hub = self.build_message_hub()
+        self.visualizer = self.build_visualizer(visualizer)
+        self.visualizer.add_config(cfg)
+        self.log_processor = self.build_log_processor(log_processor)
+        self._hook_list = HookList()
+        self.register_hooks(default_hooks, custom_hooks)
+        self.logger.debug(self._hook_list.describe())
+        self.dump_config()
+
+    # ---------------------------------------------------------------- what a run is
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment, with the time at which it was started."""
+        return self.strategy.experiment_name
+
+    @property
+    def timestamp(self) -> str:
+        """Time at which the experiment was started, ``YYYYMMDD_HHMMSS``; the same on all ranks."""
+        return self.strategy.timestamp
+
+    @property
+    def work_dir(self) -> str:
+        """Folder of checkpoints and logs."""
+        return self.strategy.work_dir
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this start's logs, inside the work dir."""
+        return self.strategy.log_dir
+
+    @property
+    def logger(self) -> MMLogger:
+        """The logger of the run."""
+        return self.strategy.logger
+
+    @property
+    def model_name(self) -> str:
+        """Class name of the model."""
+        model = getattr(self.model, "module", self.model)
+        return str(model.get("type")) if isinstance(model, dict) else type(model).__name__
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several processes train together."""
+        return self.strategy.distributed
+
+    @property
+    def launcher(self) -> str:
+        """How the processes were launched."""
+        return self.strategy.launcher
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among all."""
+        return self.strategy.rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.strategy.world_size
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run; the same on all ranks."""
+        return self.strategy.seed
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether only deterministic algorithms are used."""
+        return self.strategy.deterministic
+
+    @property
+    def diff_rank_seed(self) -> bool:
+        """Whether each rank has a random state of its own."""
+        return self.strategy.diff_rank_seed
+
+    # ---------------------------------------------------------------- how far it is
+
+    @property
+    def has_train_loop(self) -> bool:
+        """Whether the training loop is built."""
+        return isinstance(self._train_loop, BaseLoop)
+
+    @property
+    def progress(self) -> Progress:
+        """Position of the training at its last step border."""
+        loop = self._train_loop
+        if not isinstance(loop, BaseLoop):
+            return Progress()
+        progress = getattr(loop, "progress", None)
+        return progress if progress is not None else Progress(epoch=self.epoch, iter=self.iter)
+
+    @property
+    def epoch(self) -> int:
+        """Index of the training epoch in progress."""
+        return self._train_loop.epoch if isinstance(self._train_loop, BaseLoop) else 0
+
+    @property
+    def iter(self) -> int:
+        """Index of the training iteration in progress."""
+        return self._train_loop.iter if isinstance(self._train_loop, BaseLoop) else 0
+
+    @property
+    def max_epochs(self) -> int:
+        """Number of training epochs."""
+        return self.train_loop.max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Number of training iterations."""
+        return self.train_loop.max_iters
+
+    @property
+    def val_interval(self) -> int:
+        """Epochs or iterations between two validations."""
+        return self.train_loop.val_interval
+
+    @property
+    def val_begin(self) -> int:
+        """Epochs or iterations before the first validation."""
+        return self.train_loop.val_begin
+
+    # ---------------------------------------------------------------- loops and their data, built on demand
+
+    @property
+    def train_loop(self) -> Any:
+        """The training loop."""
+        if not isinstance(self._train_loop, BaseLoop):
+            self._require("train")
+            self._train_loop = self.build_train_loop(self._train_loop)
+        return self._train_loop
+
+    @property
+    def val_loop(self) -> Any:
+        """The validation loop, or None where there is no validation."""
+        if self._val_loop is None:
+            return None
+        if not isinstance(self._val_loop, BaseLoop):
+            self._val_loop = self.build_val_loop(self._val_loop)
+        return self._val_loop
+
+    @property
+    def test_loop(self) -> Any:
+        """The test loop, or None where there is no test."""
+        if self._test_loop is None:
+            return None
+        if not isinstance(self._test_loop, BaseLoop):
+            self._test_loop = self.build_test_loop(self._test_loop)
+        return self._test_loop
+
+    @property
+    def train_dataloader(self) -> DataLoader:
+        """The loader of the training data."""
+        return self.train_loop.dataloader
+
+    @property
+    def val_dataloader(self) -> DataLoader:
+        """The loader of the validation data."""
+        return self.val_loop.dataloader
+
+    @property
+    def test_dataloader(self) -> DataLoader:
+        """The loader of the test data."""
+        return self.test_loop.dataloader
+
+    @property
+    def val_evaluator(self) -> Evaluator:
+        """The evaluator of the validation."""
+        return self.val_loop.evaluator
+
+    @property
+    def test_evaluator(self) -> Evaluator:
+        """The evaluator of the test."""
+        return self.test_loop.evaluator
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """A loader from itself or from a config; see ``drivetrain.dataset.build_dataloader``."""
+        return build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """An evaluator from itself, from metrics, or from a config."""
+        return _builders.build_evaluator(evaluator)
+
+    def build_train_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
+        """A training loop from itself or from a config."""
+        return _builders.build_train_loop(loop, self, self._train_dataloader)
+
+    def build_val_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
+        """A validation loop from itself or from a config."""
+        return _builders.build_eval_loop(
+            "val", loop, self, self._val_dataloader, self._val_evaluator
+        )
+
+    def build_test_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
+        """A test loop from itself or from a config."""
+        return _builders.build_eval_loop(
+            "test", loop, self, self._test_dataloader, self._test_evaluator
+        )
+
+    def build_log_processor(self, log_processor: LogProcessor | dict[str, Any] | None) -> LogProcessor:
+        """A log processor from itself or from a config."""
+        return _builders.build_log_processor(log_processor)
+
+    def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
+        """A visualizer from itself or from a config; by default one that writes local files."""
+        return _builders.build_visualizer(
+            visualizer, self._instance_name(Visualizer), str(self.log_dir)
+        )
+
+    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
+        """The message hub of the run."""
+        node = {"name": self._instance_name(MessageHub), **(message_hub or {})}
+        return MessageHub.get_instance(**node)
+
+    def _instance_name(self, kind: Any) -> str:
+        """A name for a global instance that no earlier run of this process has taken."""
+        name, count = self.experiment_name, 1
+        while kind.check_instance_created(name):
+            count += 1
+            name = f"{self.experiment_name}_{count}"
+        return name
+
+    # ---------------------------------------------------------------- hooks
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """The hooks, in the order of their calls."""
+        return self._hook_list.hooks
+
+    def register_hook(
+        self, hook: Hook | dict[str, Any], priority: int | str | Priority | None = None
+    ) -> None:
+        """Add a hook behind all of the same or a higher priority.
+
+        Args:
+            hook: A hook, or the config of one.
+            priority: Its priority; by default the config's ``priority``, or else the hook's own.
+        """
+        self._hook_list.register(hook, priority)
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Add the six default hooks, with ``hooks`` merged over them; ``name=None`` removes one."""
+        self._hook_list.register_defaults(hooks)
+
+    def register_custom_hooks(self, hooks: list[Hook | dict[str, Any]]) -> None:
+        """Add hooks."""
+        self._hook_list.register_customs(hooks)
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Any] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
+    ) -> None:
+        """Add default and custom hooks."""
+        self.register_default_hooks(default_hooks)
+        self._hook_list.register_customs(custom_hooks)
+
+    def get_hooks_info(self) -> str:
+        """Which hook is called at which point."""
+        return self._hook_list.describe()
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call every hook that does something at ``fn_name``, a documented point or one of a custom loop.
+
+        Raises:
+            TypeError: If a hook does not take the arguments; names the hook.
+        """
+        for method in self._hook_list.at(fn_name):
+            try:
+                method(self, **kwargs)
+            except TypeError as err:
+                raise TypeError(f"{type(method.__self__).__name__}.{fn_name}: {err}") from err
+
+    # ---------------------------------------------------------------- running
+
+    def train(self) -> nn.Module:
+        """Train, and return the model.
+
+        Raises:
+            MissingPartError: If the parts of a training were not given.
+        """
+        self._require("train")
+        loop = self.train_loop
+        if self._val_loop is not None:
+            self.val_loop  # a mistake in it should show now, not after the first epoch  # noqa: B018
+        self._prepare(training=True)
+        self.call_hook("before_run")
+        # Hooks that take part in loading were set up by before_run.
+        self.load_or_resume()
+        self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+        self.is_training = True
+        try:
+            model = loop.run()
+        finally:
+            self.is_training = False
+        self.call_hook("after_run")
+        return model
+
+    def val(self) -> dict[str, float]:
+        """Validate, and return the metrics.
+
+        Raises:
+            MissingPartError: If the parts of a validation were not given.
+        """
+        return self._evaluate("val", self.val_loop)
+
+    def test(self) -> dict[str, float]:
+        """Test, and return the metrics.
+
+        Raises:
+            MissingPartError: If the parts of a test were not given.
+        """
+        return self._evaluate("test", self.test_loop)
+
+    def _evaluate(self, stage: str, loop: Any) -> dict[str, float]:
+        self._require(stage)
+        self._prepare(training=False)
+        self.call_hook("before_run")
+        self.load_or_resume()
+        metrics = loop.run()
+        self.call_hook("after_run")
+        return metrics
+
+    def _require(self, stage: str) -> None:
+        if getattr(self, f"_{stage}_loop") is None:
+            names = ", ".join(STAGE_PARTS[stage])
+            raise MissingPartError(f"{stage}() needs {names}; this runner was built without them")
+
+    def _prepare(self, *, training: bool) -> None:
+        """Let the strategy build and wrap what is not ready yet."""
+        if training:
+            loop = self.train_loop
+            self.strategy.prepare(
+                self.model,
+                optim_wrapper=self.optim_wrapper,
+                param_scheduler=self.param_schedulers,
+                compile=self._compile,
+                dispatch_kwargs={
+                    "epoch_length": _length(loop.dataloader),
+                    "max_epochs": loop.max_epochs,
+                    "max_iters": loop.max_iters,
+                    "train_micro_batch_size_per_gpu": _batch_size(loop.dataloader),
+                },
+            )
+            self.optim_wrapper = self.strategy.optim_wrapper
+            self.param_schedulers = self.strategy.param_schedulers
+        else:
+            init_weights = bool(self.cfg.get("init_weights_for_test_or_val", True))
+            self.strategy.prepare(
+                self.model, dispatch_kwargs={"init_weights_for_test_or_val": init_weights}
+            )
+        self.model = self.strategy.model
+
+    # ---------------------------------------------------------------- state
+
+    def load_or_resume(self) -> None:
+        """Resume, load weights, or do nothing, as the arguments of the runner say; at most once."""
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        if self._resume:
+            source = self._load_from or self._find_latest()
+            if source is not None:
+                self.resume(source)
+                return
+        if self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def _find_latest(self) -> str | None:
+        """Newest good checkpoint of the work dir; rank 0 looks, and all ranks take its answer."""
+        found: str | None = None
+        if is_main_process():
+            folder = CheckpointFolder(self.work_dir)
+            found = folder.latest()
+            for path, reason in folder.skipped:
+                self.logger.warning(f"Passed over {path}: {reason}")
+        found = broadcast_object(found)
+        if found is None:
+            self.logger.info(f"No checkpoint in {self.work_dir}: training starts from the beginning.")
+        return found
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = "default",
+    ) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            filename: Path or URL of the checkpoint.
+            resume_optimizer: Restore the optimizer.
+            resume_param_scheduler: Restore the schedulers.
+            map_location: Where tensors go; ``"default"`` is the device of this process.
+        """
+        loop = self.train_loop
+        self._prepare(training=True)
+        self.is_resuming = True
+        try:
+            checkpoint = self.strategy.resume(
+                filename,
+                resume_optimizer=resume_optimizer,
+                resume_param_scheduler=resume_param_scheduler,
+                map_location=map_location,
+                callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+            )
+        finally:
+            self.is_resuming = False
+        self._has_loaded = True
+        reseed(self.train_dataloader, self.seed)
+        loop.load_progress(Progress.from_checkpoint(checkpoint))
+        if "message_hub" in checkpoint:
+            self.message_hub.load_state_dict(checkpoint["message_hub"])
+        self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
+        self._random_states = checkpoint.get("random_state")
+        self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
+        self.logger.info(f"Resumed from {filename}: epoch {loop.epoch}, iteration {loop.iter}.")
+
+    def restore_random_state(self) -> None:
+        """Bring the random generators to where the resumed run had them; does so once.
+
+        The loop calls it right before the first thing that the interrupted run would have done next:
+        building a model or a loader must not move them.
+        """
+        states, self._random_states = self._random_states, None
+        if states and self.rank < len(states):
+            load_random_state_dict(states[self.rank])
+
+    def _warn_of_other_data(self, dataset_meta: Any) -> None:
+        current = to_plain(getattr(self.train_dataloader.dataset, "metainfo", None))
+        if dataset_meta is not None and dataset_meta != current:
+            self.logger.warning(
+                "The dataset's metainfo differs from the checkpoint's: is this the same dataset?\n"
+                f"  Checkpoint: {dataset_meta}\n"
+                f"  Now:        {current}"
+            )
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = "cpu",
+        strict: bool = False,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict[str, Any]:
+        """Load weights into the model.
+
+        Args:
+            filename: Path or URL of the checkpoint.
+            map_location: Where tensors go first.
+            strict: Whether the keys must fit exactly; else what does not fit is reported.
+            revise_keys: Pairs of a regular expression and its replacement, applied to each key.
+
+        Returns:
+            The checkpoint.
+        """
+        self._prepare(training=False)
+        checkpoint = self.strategy.load_checkpoint(
+            filename,
+            map_location=map_location,
+            strict=strict,
+            revise_keys=list(revise_keys),
+            callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+        )
+        self._has_loaded = True
+        self.logger.info(f"Loaded weights from {filename}.")
+        return checkpoint
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> str:
+        """Write the state of the run; to be called on all ranks.
+
+        Args:
+            out_dir: Folder.
+            filename: Name of the file in it.
+            file_client_args: Former name of ``backend_args``.
+            save_optimizer: Save what the optimizer needs to go on.
+            save_param_scheduler: Save what the schedulers need to go on.
+            meta: Further entries of the checkpoint's ``meta``.
+            by_epoch: Kept for compatibility; the position that is saved counts both.
+            backend_args: How to reach the store.
+
+        Returns:
+            Path of the checkpoint.
+        """
+        if meta is not None and not isinstance(meta, dict):
+            raise TypeError(f"meta is a dict or None, got {type(meta).__name__}")
+        backend_args = backend_args if backend_args is not None else file_client_args
+        path = str(join_path(out_dir, filename, backend_args=backend_args))
+        progress = self.progress
+        extra = {
+            "meta": {
+                **(meta or {}),
+                "epoch": progress.epoch,
+                "iter": progress.iter,
+                "cfg": self.cfg.pretty_text,
+                "seed": self.seed,
+                "experiment_name": self.experiment_name,
+                "time": time.strftime("%Y%m%d_%H%M%S"),
+                "drivetrain_version": __version__,
+                "dataset_meta": to_plain(
+                    getattr(self.train_dataloader.dataset, "metainfo", None)
+                    if self.has_train_loop
+                    else None
+                ),
+            },
+            "progress": progress.state_dict(),
+            "message_hub": self.message_hub.state_dict(),
+            "hooks": to_plain(self._hook_list.state_dict()),
+        }
+        self.strategy.save_checkpoint(
+            path,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            extra_ckpt=extra,
+            callback=lambda state: self.call_hook("before_save_checkpoint", checkpoint=state),
+            backend_args=backend_args,
+        )
+        return path
+
+    def save_interrupted(self) -> str:
+        """Write a checkpoint to resume from, and point to it; returns its path."""
+        name = f"interrupted_iter_{self.progress.iter}.pth"
+        path = self.save_checkpoint(self.work_dir, name)
+        if is_main_process():
+            CheckpointFolder(self.work_dir).set_latest(name)
+        return path
+
+    def dump_config(self) -> None:
+        """Write the whole config into the work dir, under its own name."""
+        if is_main_process():
+            name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
+            self.cfg.dump(os.path.join(self.work_dir, name))
+
+
+def reseed(dataloader: DataLoader, seed: int) -> None:
+    """Give ``seed`` to the samplers of ``dataloader`` that have one."""
+    inner = getattr(dataloader.batch_sampler, "sampler", None)
+    for owner in (dataloader, dataloader.sampler, dataloader.batch_sampler, inner):
+        if isinstance(getattr(owner, "seed", None), int):
+            owner.seed = seed
+
+
+def _length(dataloader: DataLoader) -> int | None:
+    try:
+        return len(dataloader)
+    except TypeError:  # an iterable dataset without a length
+        return None
+
+
+def _batch_size(dataloader: DataLoader) -> int | None:
+    size = dataloader.batch_size
+    return size if size is not None else getattr(dataloader.batch_sampler, "batch_size", None)

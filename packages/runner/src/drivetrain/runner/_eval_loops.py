@@ -1,0 +1,116 @@
+"""Validation and test loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch.utils.data import DataLoader
+
+from drivetrain.dist import autocast
+from drivetrain.evaluator import Evaluator
+from drivetrain.registry import LOOPS
+from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.structures import BaseDataElement
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+
+class EvalLoop(BaseLoop):
+    """One pass over data without training, and the metrics of it.
+
+    Args:
+        runner: The runner that the loop belongs to.
+        dataloader: A loader, or the config of one.
+        evaluator: An evaluator, or the config of one.
+        fp16: Run the model under automatic mixed precision.
+    """
+
+    mode: ClassVar[str]
+
+    def __init__(
+        self,
+        runner: Engine,
+        dataloader: DataLoader | dict[str, Any],
+        evaluator: Evaluator | dict[str, Any] | Sequence[dict[str, Any]],
+        fp16: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.evaluator = runner.build_evaluator(evaluator)
+        self.fp16 = fp16
+        self._losses: dict[str, list[torch.Tensor]] = {}
+        metainfo = getattr(self.dataloader.dataset, "metainfo", None)
+        if metainfo is not None:
+            self.evaluator.dataset_meta = metainfo
+            runner.visualizer.dataset_meta = metainfo
+
+    def run(self) -> dict[str, float]:
+        """Go through the data once; returns the metrics."""
+        runner, mode = self._runner, self.mode
+        runner.call_hook(f"before_{mode}")
+        runner.call_hook(f"before_{mode}_epoch")
+        runner.model.eval()
+        self._losses = {}
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        metrics.update(self._mean_losses())
+        runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
+        runner.call_hook(f"after_{mode}")
+        return metrics
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Predict one batch, and hand the predictions to the evaluator."""
+        runner, mode = self._runner, self.mode
+        with torch.no_grad():
+            runner.call_hook(f"before_{mode}_iter", batch_idx=idx, data_batch=data_batch)
+            step = runner.model.val_step if mode == "val" else runner.model.test_step
+            if self.fp16:
+                with autocast(enabled=True):
+                    outputs = step(data_batch)
+            else:
+                outputs = step(data_batch)
+            outputs = self._take_losses(outputs)
+            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+            runner.call_hook(
+                f"after_{mode}_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs
+            )
+
+    def _take_losses(self, outputs: Any) -> Any:
+        """Remove the element that a model may append to its predictions to report its losses."""
+        if not isinstance(outputs, (list, tuple)) or not outputs:
+            return outputs
+        last = outputs[-1]
+        if not isinstance(last, BaseDataElement) or last.keys() != ["loss"]:
+            return outputs
+        losses = last.loss if isinstance(last.loss, dict) else {"loss": last.loss}
+        for name, value in losses.items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            for one in values:
+                self._losses.setdefault(name, []).append(one.detach().mean())
+        return outputs[:-1]
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Mean of each loss over the pass, and their sum as ``loss``."""
+        means = {name: torch.stack(values).mean() for name, values in self._losses.items()}
+        if not means:
+            return {}
+        total = torch.stack([value for name, value in means.items() if "loss" in name]).sum()
+        return {name: float(value) for name, value in {**means, "loss": total}.items()}
+
+
+@LOOPS.register_module()
+class ValLoop(EvalLoop):
+    """Validation: ``model.val_step`` on each batch."""
+
+    mode = "val"
+
+
+@LOOPS.register_module()
+class TestLoop(EvalLoop):
+    """Test: ``model.test_step`` on each batch."""
+
+    mode = "test"
+    __test__ = False  # pytest would take the name for that of a test

@@ -1,0 +1,137 @@
+"""The hooks of a run: their order, and what each point of the run has to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from drivetrain.registry import HOOKS, building
+from drivetrain.runner._errors import RunnerConfigError
+from drivetrain.runner._priority import Priority, get_priority
+from drivetrain.runner.hooks._hook import STAGES, Hook, reacts_at
+
+#: Hooks of every run; ``default_hooks`` of a config is merged over them.
+DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "timer": {"type": "IterTimerHook"},
+    "sampler_seed": {"type": "DistSamplerSeedHook"},
+    "logger": {"type": "LoggerHook"},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "checkpoint": {"type": "CheckpointHook", "interval": 1},
+}
+
+
+class HookList:
+    """Hooks in order of priority, stable among equals.
+
+    For each point the methods that really do something there are bound once, into a flat tuple:
+    an iteration pays for those and for nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: list[Hook] = []
+        self._priorities: list[int] = []
+        self._bound: dict[str, tuple[Callable[..., None], ...]] = {}
+
+    def __iter__(self) -> Iterator[Hook]:
+        return iter(self._hooks)
+
+    def __len__(self) -> int:
+        return len(self._hooks)
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """The hooks, earliest first."""
+        return self._hooks
+
+    def register(self, hook: Hook | dict[str, Any], priority: int | str | Priority | None = None) -> Hook:
+        """Build ``hook`` if it is a node, and insert it behind all of the same or a higher rank.
+
+        The priority is the argument, else the node's ``priority``, else the hook's own.
+        """
+        node_priority = None
+        if isinstance(hook, dict):
+            node = dict(hook)
+            node_priority = node.pop("priority", None)
+            hook = HOOKS.build(node)
+        if not isinstance(hook, Hook):
+            raise TypeError(f"a hook is a Hook or a config of one, got {type(hook).__name__}: {hook!r}")
+        chosen = next(p for p in (priority, node_priority, hook.priority) if p is not None)
+        level = get_priority(chosen)
+        at = len(self._hooks)
+        while at > 0 and self._priorities[at - 1] > level:
+            at -= 1
+        self._hooks.insert(at, hook)
+        self._priorities.insert(at, level)
+        self._bound.clear()
+        return hook
+
+    def register_defaults(self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None) -> None:
+        """Register the six defaults, with ``hooks`` merged over them; ``name=None`` removes one."""
+        merged: dict[str, Any] = {name: dict(node) for name, node in DEFAULT_HOOKS.items()}
+        for name, hook in (hooks or {}).items():
+            if hook is None:
+                merged.pop(name, None)
+            else:
+                merged[name] = hook
+        for name, hook in merged.items():
+            with building(f"default_hooks.{name}"):
+                self.register(hook)
+
+    def register_customs(self, hooks: list[Hook | dict[str, Any]] | None) -> None:
+        """Register the hooks of a config's ``custom_hooks``."""
+        if hooks is not None and not isinstance(hooks, (list, tuple)):
+            raise RunnerConfigError(
+                f"custom_hooks is a list of hooks or of their configs, got {type(hooks).__name__}"
+            )
+        for index, hook in enumerate(hooks or ()):
+            with building(f"custom_hooks.{index}"):
+                self.register(hook)
+
+    def at(self, point: str) -> tuple[Callable[..., None], ...]:
+        """Bound methods to call at ``point``, in order."""
+        methods = self._bound.get(point)
+        if methods is None:
+            methods = tuple(getattr(hook, point) for hook in self._hooks if reacts_at(hook, point))
+            self._bound[point] = methods
+        return methods
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of every hook that has some, under ``<class name>`` or ``<class name>#<n>``."""
+        return {key: hook.state_dict() for key, hook in self._stateful()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Give each hook its state back; a hook that is new since the save keeps its own."""
+        for key, hook in self._stateful():
+            if key in state:
+                hook.load_state_dict(state[key])
+
+    def _stateful(self) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, int] = {}
+        for hook in self._hooks:
+            if not hasattr(hook, "state_dict") or not hasattr(hook, "load_state_dict"):
+                continue
+            name = type(hook).__name__
+            count = seen.get(name, 0)
+            seen[name] = count + 1
+            yield (f"{name}#{count}" if count else name), hook
+
+    def describe(self) -> str:
+        """Which hook is called at which point, one stage a paragraph."""
+        lines = ["Hooks, in the order of their calls:"]
+        for point in STAGES:
+            rows = [
+                f"  ({self._level_name(level):<12}) {type(hook).__name__}"
+                for hook, level in zip(self._hooks, self._priorities, strict=True)
+                if reacts_at(hook, point)
+            ]
+            if rows:
+                lines += [f"{point}:", *rows]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _level_name(level: int) -> str:
+        try:
+            return Priority(level).name
+        except ValueError:
+            return str(level)

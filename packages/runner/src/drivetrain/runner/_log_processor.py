@@ -1,0 +1,232 @@
+"""Log lines and scalar records, made from the histories in the message hub."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from drivetrain.dist import get_max_cuda_memory
+from drivetrain.logging import HistoryBuffer
+from drivetrain.registry import LOG_PROCESSORS
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+Mode = Literal["train", "val", "test"]
+Record = dict[str, Any]
+
+
+@LOG_PROCESSORS.register_module()
+class LogProcessor:
+    """Smooth what was recorded, and put it into one line.
+
+    Losses, times and gradient norms are averaged over the last ``window_size`` iterations, everything
+    else is shown as it was last.
+
+    Args:
+        window_size: Iterations to average over.
+        by_epoch: Count epochs and batches in the line (``Epoch(train) [2][10/25]``), not iterations.
+        custom_cfg: Further statistics, each a dict with ``data_src`` (name of a scalar),
+            ``method_name`` (``mean``, ``max``, ``min``, ``current`` or one registered with
+            ``HistoryBuffer``), ``window_size`` (a number, ``"epoch"`` or ``"global"``) and
+            ``log_name``; without ``log_name`` the scalar's own figure is replaced.
+        num_digits: Digits after the decimal point.
+        mean_pattern: Regular expression of the names that are averaged.
+
+    Raises:
+        ValueError: If ``custom_cfg`` replaces a figure twice, or asks for epochs where iterations count.
+    """
+
+    def __init__(
+        self,
+        window_size: int = 10,
+        by_epoch: bool = True,
+        custom_cfg: Sequence[Mapping[str, Any]] | None = None,
+        num_digits: int = 4,
+        mean_pattern: str = r".*(loss|time|data_time|grad_norm).*",
+    ) -> None:
+        self.window_size = window_size
+        self.by_epoch = by_epoch
+        self.custom_cfg = [dict(cfg) for cfg in custom_cfg or ()]
+        self.num_digits = num_digits
+        self.mean_pattern = re.compile(mean_pattern)
+        #: The record of the last training line; a display shows it without reading the device again.
+        self.latest: Record = {}
+        self._check_custom_cfg()
+
+    def _check_custom_cfg(self) -> None:
+        replaced: set[str] = set()
+        for cfg in self.custom_cfg:
+            source = cfg.get("data_src")
+            if source is None or "method_name" not in cfg:
+                raise ValueError(f"LogProcessor.custom_cfg: {cfg} needs data_src and method_name")
+            if not self.by_epoch and cfg.get("window_size") == "epoch":
+                raise ValueError(
+                    f"LogProcessor.custom_cfg: {source!r} asks for window_size='epoch', but with "
+                    "by_epoch=False there are no epochs to count"
+                )
+            if "log_name" not in cfg:
+                if source in replaced:
+                    raise ValueError(
+                        f"LogProcessor.custom_cfg: {source!r} is replaced twice; "
+                        "give one of the two a log_name"
+                    )
+                replaced.add(source)
+
+    def get_log_after_iter(self, runner: Engine, batch_idx: int, mode: Mode) -> tuple[Record, str]:
+        """Record and line after an iteration.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch within its epoch.
+            mode: ``"train"``, ``"val"`` or ``"test"``.
+
+        Returns:
+            The figures by name, and the line. This is the one place of a training that reads
+            tensors from the device: all that a line needs comes in one transfer.
+        """
+        record = self._collect(runner, batch_idx, mode)
+        line = self._head_after_iter(runner, batch_idx, mode, record)
+        record["iter"] = runner.iter + 1 if runner.has_train_loop else 0
+        shown = dict(record)
+        for name in ("epoch", "iter"):
+            shown.pop(name, None)
+        rates = [name for name in shown if "lr" in name.split("/")[-1]] if mode == "train" else []
+        parts = [f"{name}: {shown.pop(name):.4e}" for name in rates]
+        parts += self._times(runner, shown)
+        memory = self._memory_mb()
+        if memory is not None:
+            record["memory"] = memory
+            parts.append(f"memory: {memory}")
+        if mode == "val":
+            shown = {name: value for name, value in shown.items() if "loss" in name}
+        if mode != "test":
+            parts += [f"{name}: {self._number(value)}" for name, value in shown.items()]
+        if mode == "train":
+            self.latest = record
+        return record, line + "  ".join(parts)
+
+    def get_log_after_epoch(
+        self, runner: Engine, batch_idx: int, mode: Mode, with_non_scalar: bool = False
+    ) -> tuple[Record, str]:
+        """Record and line after a pass over the validation or test data.
+
+        Args:
+            runner: The runner.
+            batch_idx: Number of batches of the pass.
+            mode: ``"val"`` or ``"test"``.
+            with_non_scalar: Put results that are no numbers into the record too.
+
+        Returns:
+            The figures by name, and the line.
+        """
+        record = self._collect(runner, batch_idx - 1, mode, times_over_epoch=True)
+        total = len(self._loader(runner, mode))
+        place = f"[{total}/{total}]"
+        if self.by_epoch:
+            epoch = f" [{self._epoch(runner, mode)}]" if mode == "val" else " "
+            line = f"Epoch({mode}){epoch}{place}  "
+        else:
+            line = f"Iter({mode}) {place}  "
+        others = {
+            name.removeprefix(f"{mode}/"): value
+            for name, value in runner.message_hub.runtime_info.items()
+            if name.startswith(f"{mode}/")
+        }
+        times = {name: record.pop(name) for name in ("data_time", "time") if name in record}
+        shown = {**record, **others, **times}
+        record |= times
+        if with_non_scalar:
+            record |= others
+        return record, line + "  ".join(f"{k}: {self._number(v)}" for k, v in shown.items())
+
+    def _collect(
+        self, runner: Engine, batch_idx: int, mode: Mode, times_over_epoch: bool = False
+    ) -> Record:
+        """Figures of a stage, by name without the stage's prefix."""
+        prefix = f"{mode}/"
+        runner.message_hub.settle()  # every tensor that waits, in one transfer
+        histories: dict[str, HistoryBuffer] = {
+            name.removeprefix(prefix): history
+            for name, history in runner.message_hub.log_scalars.items()
+            if name.startswith(prefix)
+        }
+        record: Record = {}
+        for name, history in histories.items():
+            if times_over_epoch and name in ("time", "data_time"):
+                record[name] = history.mean(batch_idx + 1)
+            elif self.mean_pattern.match(name):
+                record[name] = history.mean(self.window_size)
+            else:
+                record[name] = history.current()
+        for cfg in self.custom_cfg:
+            source = str(cfg["data_src"]).removeprefix(prefix)
+            if source in histories:
+                rest = {k: v for k, v in cfg.items() if k not in ("data_src", "log_name")}
+                if "window_size" in rest:
+                    rest["window_size"] = self._window(runner, batch_idx, rest["window_size"])
+                name = str(cfg.get("log_name", source))
+                record[name] = histories[source].statistics(**rest)
+        return record
+
+    def _window(self, runner: Engine, batch_idx: int, window: int | str) -> int:
+        if isinstance(window, int):
+            return window
+        if window == "epoch":
+            return batch_idx + 1
+        if window == "global":
+            return runner.iter + 1
+        raise ValueError(
+            f"LogProcessor.custom_cfg: window_size is a number, 'epoch' or 'global', got {window!r}"
+        )
+
+    def _head_after_iter(self, runner: Engine, batch_idx: int, mode: Mode, record: Record) -> str:
+        """Where in the run the line stands; aligned, so that the columns below one another are the same."""
+        if not self.by_epoch and mode == "train":
+            total = runner.max_iters
+            return f"Iter(train) [{runner.iter + 1:>{len(str(total))}}/{total}]  "
+        total = len(self._loader(runner, mode))
+        place = f"[{batch_idx + 1:>{len(str(total))}}/{total}]"
+        if not self.by_epoch:
+            return f"Iter({mode}) {place}  "
+        if mode == "test":
+            return f"Epoch(test) {place}  "
+        epoch = self._epoch(runner, mode)
+        record["epoch"] = epoch
+        width = len(str(runner.max_epochs)) + 3 if runner.has_train_loop else 0
+        return f"Epoch({mode}){f'[{epoch}]':>{width}}{place}  "
+
+    def _times(self, runner: Engine, shown: Record) -> list[str]:
+        """Expected end and seconds per iteration, taken out of ``shown``."""
+        eta_s = runner.message_hub.runtime_info.get("eta")
+        if eta_s is None or not {"time", "data_time"} <= shown.keys():
+            return []
+        eta = datetime.timedelta(seconds=int(eta_s))
+        digits = self.num_digits
+        return [
+            f"eta: {eta}",
+            f"time: {shown.pop('time'):.{digits}f}",
+            f"data_time: {shown.pop('data_time'):.{digits}f}",
+        ]
+
+    def _number(self, value: Any) -> str:
+        return f"{value:.{self.num_digits}f}" if isinstance(value, float) else str(value)
+
+    @staticmethod
+    def _memory_mb() -> int | None:
+        return get_max_cuda_memory() if torch.cuda.is_available() else None
+
+    @staticmethod
+    def _loader(runner: Engine, mode: Mode) -> Any:
+        return getattr(runner, f"{mode}_dataloader")
+
+    @staticmethod
+    def _epoch(runner: Engine, mode: Mode) -> int:
+        """Number of the epoch in progress; a validation belongs to the epoch that has just ended."""
+        if mode == "train":
+            return runner.epoch + 1
+        return runner.epoch if runner.has_train_loop else 1

@@ -1,0 +1,42 @@
+"""How far a training is, as one value that a checkpoint carries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Progress:
+    """Position of a training loop at a step border.
+
+    Attributes:
+        epoch: Finished epochs (of an iteration loop: finished passes over a finite loader).
+        iter: Finished iterations since the start of the run, on each rank.
+        batch_in_epoch: Batches already taken from the current epoch.
+        validated_at: Value of ``iter`` when the last validation finished; -1 before the first.
+            A run that dies between an epoch's checkpoint and its validation makes up for it.
+        loader_rng: ``(5056,)`` uint8 state of torch's CPU generator from which the current epoch's
+            order was drawn, for loaders that draw it from the global generator; else None.
+    """
+
+    epoch: int = 0
+    iter: int = 0
+    batch_in_epoch: int = 0
+    validated_at: int = -1
+    loader_rng: torch.Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in a checkpoint."""
+        return asdict(self) if self.loader_rng is None else {**vars(self)}
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: dict[str, Any]) -> Progress:
+        """Read the position from a checkpoint, also one that has only ``meta.epoch``/``meta.iter``."""
+        if "progress" in checkpoint:
+            known = {k: v for k, v in checkpoint["progress"].items() if k in cls.__dataclass_fields__}
+            return cls(**known)
+        meta = checkpoint.get("meta", {})
+        return cls(epoch=int(meta.get("epoch", 0)), iter=int(meta.get("iter", 0)))

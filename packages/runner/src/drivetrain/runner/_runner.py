@@ -1,0 +1,251 @@
+"""``Runner``: the engine with the arguments of a training script."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from drivetrain.config import Config
+from drivetrain.dist.strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
+from drivetrain.evaluator import Evaluator
+from drivetrain.registry import RUNNERS
+from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._engine import Engine
+from drivetrain.runner._errors import RunnerConfigError
+from drivetrain.runner._log_processor import LogProcessor
+from drivetrain.runner.hooks._hook import Hook
+from drivetrain.visualization import Visualizer
+
+Node = dict[str, Any]
+
+
+@RUNNERS.register_module()
+class Runner(Engine):
+    """Train, validate and test a model.
+
+    Each part is an object or the config of one. Nothing but the model is built before it is needed:
+    a runner that only tests needs no training parts.
+
+    Args:
+        model: The model; with ``train_step``, ``val_step`` and ``test_step`` as far as they are used.
+        work_dir: Folder of checkpoints; logs go into a folder in it that is named after the time.
+        train_dataloader: Loader of the training data.
+        val_dataloader: Loader of the validation data.
+        test_dataloader: Loader of the test data.
+        train_cfg: The training loop; without a ``type``, ``by_epoch`` chooses one.
+        val_cfg: The validation loop; ``dict()`` for the default one.
+        test_cfg: The test loop; ``dict()`` for the default one.
+        auto_scale_lr: ``enable`` and ``base_batch_size``, to scale the learning rate linearly with the
+            real batch size.
+        optim_wrapper: The optimizer and how it is stepped.
+        param_scheduler: A scheduler, or a list of them.
+        val_evaluator: Metrics of the validation.
+        test_evaluator: Metrics of the test.
+        default_hooks: Merged over the six default hooks; ``name=None`` removes one.
+        custom_hooks: Further hooks.
+        data_preprocessor: Put into a model config that has none.
+        load_from: Checkpoint to load weights from; with ``resume``, to go on from.
+        resume: Go on from ``load_from``, or from the newest good checkpoint in ``work_dir``; without
+            one, start afresh.
+        launcher: ``"none"``, ``"pytorch"`` (torchrun), ``"slurm"`` or ``"mpi"``.
+        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg`` (``backend``, ``timeout`` in seconds; by
+            default the best backend of the device) and ``resource_limit``.
+        log_processor: Maker of the log lines.
+        log_level: Level of the logger.
+        visualizer: Trackers of scalars and pictures; by default local files.
+        default_scope: Scope in which names of components are looked up first.
+        randomness: ``seed`` (None draws one), ``diff_rank_seed`` and ``deterministic``.
+        experiment_name: Name of the run; by default that of the config file. The time is appended.
+        cfg: The whole config; also holds ``compile``, ``model_wrapper_cfg`` and ``sync_bn``.
+
+    Raises:
+        RunnerConfigError: If arguments contradict one another.
+
+    Example:
+        >>> runner = Runner.from_cfg(Config.fromfile("config.py"))  # doctest: +SKIP
+        >>> model = runner.train()                                  # doctest: +SKIP
+        >>> runner.test()                                           # doctest: +SKIP
+        {'accuracy': 0.99}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Node,
+        work_dir: str,
+        train_dataloader: DataLoader | Node | None = None,
+        val_dataloader: DataLoader | Node | None = None,
+        test_dataloader: DataLoader | Node | None = None,
+        train_cfg: BaseLoop | Node | None = None,
+        val_cfg: BaseLoop | Node | None = None,
+        test_cfg: BaseLoop | Node | None = None,
+        auto_scale_lr: Node | None = None,
+        optim_wrapper: Any = None,
+        param_scheduler: Any = None,
+        val_evaluator: Evaluator | Node | list | None = None,
+        test_evaluator: Evaluator | Node | list | None = None,
+        default_hooks: dict[str, Hook | Node | None] | None = None,
+        custom_hooks: list[Hook | Node] | None = None,
+        data_preprocessor: nn.Module | Node | None = None,
+        load_from: str | None = None,
+        resume: bool = False,
+        launcher: str = "none",
+        env_cfg: Node | None = None,
+        log_processor: LogProcessor | Node | None = None,
+        log_level: int | str = "INFO",
+        visualizer: Visualizer | Node | None = None,
+        default_scope: str = "drivetrain",
+        randomness: Node | None = None,
+        experiment_name: str | None = None,
+        cfg: Config | Node | None = None,
+    ) -> None:
+        full_cfg = as_config(cfg)
+        strategy = self._strategy_of_launcher(
+            launcher,
+            full_cfg,
+            work_dir=str(work_dir),
+            experiment_name=experiment_name or config_stem(full_cfg),
+            env_kwargs={
+                **(env_cfg or {}),
+                "launcher": launcher,
+                "randomness": randomness or {"seed": None},
+            },
+            log_kwargs={"log_level": log_level},
+            auto_scale_lr=auto_scale_lr,
+        )
+        super().__init__(
+            strategy,
+            model,
+            {
+                "train_dataloader": train_dataloader,
+                "train_cfg": train_cfg,
+                "optim_wrapper": optim_wrapper,
+                "param_scheduler": param_scheduler,
+                "val_dataloader": val_dataloader,
+                "val_cfg": val_cfg,
+                "val_evaluator": val_evaluator,
+                "test_dataloader": test_dataloader,
+                "test_cfg": test_cfg,
+                "test_evaluator": test_evaluator,
+            },
+            cfg=full_cfg,
+            default_hooks=default_hooks,
+            custom_hooks=custom_hooks,
+            data_preprocessor=data_preprocessor,
+            load_from=load_from,
+            resume=resume,
+            log_processor=log_processor,
+            visualizer=visualizer,
+            default_scope=default_scope,
+            compile=full_cfg.get("compile", False),
+        )
+        self.model = self.build_model(self.model)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | Node) -> Runner:
+        """Build a runner from a whole config; its keys are the arguments of ``Runner``.
+
+        Raises:
+            RunnerConfigError: If ``model`` or ``work_dir`` is missing.
+        """
+        cfg = copy.deepcopy(as_config(cfg))
+        for key in ("model", "work_dir"):
+            if cfg.get(key) is None:
+                raise RunnerConfigError(
+                    f"{cfg.filename or 'the config'} has no {key!r}, which every runner needs"
+                )
+        arguments = {name: cfg.get(name) for name in RUNNER_ARGUMENTS if cfg.get(name) is not None}
+        return cls(**arguments, cfg=cfg)
+
+    @staticmethod
+    def _strategy_of_launcher(launcher: str, cfg: Config, **kwargs: Any) -> BaseStrategy:
+        """One process a device where there is a launcher, else a single one."""
+        if launcher == "none":
+            return SingleDeviceStrategy(**kwargs)
+        wrapper, sync_bn = cfg.get("model_wrapper_cfg"), cfg.get("sync_bn")
+        return DDPStrategy(model_wrapper=wrapper, sync_bn=sync_bn, **kwargs)
+
+    def build_model(self, model: nn.Module | Node) -> nn.Module:
+        """The model, from itself or from its config; placed and wrapped when it is first used."""
+        return self.strategy.build_model(model)
+
+    def wrap_model(self, model_wrapper_cfg: Node | None, model: nn.Module) -> nn.Module:
+        """Place ``model`` and wrap it for the processes that there are.
+
+        Args:
+            model_wrapper_cfg: Config of the wrapper; None for the default one.
+            model: The model.
+        """
+        if model_wrapper_cfg is not None and isinstance(self.strategy, DDPStrategy):
+            self.strategy.model_wrapper = model_wrapper_cfg
+        return self.strategy.wrap_model(self.strategy.convert_model(model))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """The optimizer wrapper, from itself or from its config, for this runner's model."""
+        return self.strategy.build_optim_wrapper(optim_wrapper, self.model)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """The schedulers, from themselves or from their configs, for this runner's optimizer."""
+        loop = self.train_loop
+        self.strategy.dispatch_kwargs.update(
+            epoch_length=len(loop.dataloader), max_epochs=loop.max_epochs, max_iters=loop.max_iters
+        )
+        return self.strategy.build_param_scheduler(scheduler, self.optim_wrapper)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Node | None = None) -> None:
+        """Scale learning rates by the real batch size; before the schedulers are built.
+
+        Args:
+            optim_wrapper: The optimizer wrapper.
+            auto_scale_lr: ``enable`` and ``base_batch_size``.
+        """
+        per_rank = self.train_dataloader.batch_size
+        real = None if per_rank is None else per_rank * self.world_size
+        self.strategy.scale_lr(optim_wrapper, auto_scale_lr, real)
+
+
+#: Arguments of ``Runner`` that a config may hold.
+RUNNER_ARGUMENTS = (
+    "model",
+    "work_dir",
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "train_cfg",
+    "val_cfg",
+    "test_cfg",
+    "auto_scale_lr",
+    "optim_wrapper",
+    "param_scheduler",
+    "val_evaluator",
+    "test_evaluator",
+    "default_hooks",
+    "custom_hooks",
+    "data_preprocessor",
+    "load_from",
+    "resume",
+    "launcher",
+    "env_cfg",
+    "log_processor",
+    "log_level",
+    "visualizer",
+    "default_scope",
+    "randomness",
+    "experiment_name",
+)
+
+
+def as_config(cfg: Config | Mapping[str, Any] | None) -> Config:
+    """``cfg`` as a ``Config`` of its own."""
+    if isinstance(cfg, Config):
+        return cfg
+    return Config(dict(cfg or {}))
+
+
+def config_stem(cfg: Config) -> str | None:
+    """Name of the config's file without its ending, or None."""
+    return Path(cfg.filename).stem if cfg.filename else None

@@ -1,0 +1,239 @@
+"""When checkpoints are written, which is the best, and which may go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.dist import is_main_process
+from drivetrain.fileio import join_path
+from drivetrain.registry import HOOKS
+from drivetrain.runner.hooks._best_score import BestScore, Rule
+from drivetrain.runner.hooks._hook import Batch, Hook
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Write checkpoints periodically, keep the best, remove the oldest.
+
+    An old checkpoint is removed only after the new one is on disk, verified, and pointed to.
+
+    Args:
+        interval: Epochs (``by_epoch``) or iterations between two checkpoints; -1 for none.
+        by_epoch: Count epochs, not iterations.
+        save_optimizer: Save what the optimizer needs to go on.
+        save_param_scheduler: Save what the schedulers need to go on.
+        out_dir: Folder, also on a remote store, in place of the work dir; the last level of the
+            work dir is appended.
+        max_keep_ckpts: How many periodic checkpoints to keep; -1 for all.
+        save_last: Save at the end of training whatever the interval.
+        save_best: Metric, metrics, or ``"auto"`` (the first reported) whose best checkpoint is kept.
+        rule: ``"greater"``, ``"less"``, a list with one for each of ``save_best``, or None to infer.
+        greater_keys: Names of metrics, or parts of names, of which more is better.
+        less_keys: Names of metrics, or parts of names, of which less is better.
+        file_client_args: Former name of ``backend_args``.
+        filename_tmpl: Name of the files, with one ``{}`` for the finished epochs or iterations.
+        backend_args: How to reach the store of ``out_dir``.
+        save_begin: Finished epochs or iterations before the first checkpoint.
+
+    Raises:
+        ValueError: If options contradict one another.
+    """
+
+    priority = "VERY_LOW"
+    out_dir: str
+
+    def __init__(
+        self,
+        interval: int = -1,
+        by_epoch: bool = True,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        out_dir: str | Path | None = None,
+        max_keep_ckpts: int = -1,
+        save_last: bool = True,
+        save_best: str | Sequence[str] | None = None,
+        rule: Rule | Sequence[Rule] | None = None,
+        greater_keys: Sequence[str] | None = None,
+        less_keys: Sequence[str] | None = None,
+        file_client_args: dict[str, Any] | None = None,
+        filename_tmpl: str | None = None,
+        backend_args: dict[str, Any] | None = None,
+        save_begin: int = 0,
+    ) -> None:
+        if filename_tmpl is not None and filename_tmpl.count("{}") != 1:
+            raise ValueError(f"CheckpointHook: filename_tmpl needs one '{{}}', got {filename_tmpl!r}")
+        if max_keep_ckpts == 0 or max_keep_ckpts < -1:
+            raise ValueError(f"CheckpointHook: max_keep_ckpts is -1 or at least 1, got {max_keep_ckpts}")
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.save_optimizer = save_optimizer
+        self.save_param_scheduler = save_param_scheduler
+        self._out_root = None if out_dir is None else str(out_dir)
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_last = save_last
+        self.save_begin = save_begin
+        self.backend_args = backend_args if backend_args is not None else file_client_args
+        self.filename_tmpl = filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth")
+        self._best = _best_scores(save_best, rule, greater_keys, less_keys)
+        self._best_names: dict[int, str] = {}
+        self._kept: list[str] = []
+        self._saved_iter = -1
+        self.last_ckpt: str | None = None
+
+    def before_train(self, runner: Engine) -> None:
+        """Settle the folder, and say where checkpoints go."""
+        self.out_dir = runner.work_dir
+        if self._out_root is not None:
+            name = Path(runner.work_dir).name
+            self.out_dir = join_path(self._out_root, name, backend_args=self.backend_args)
+        self._folder = CheckpointFolder(self.out_dir, backend_args=self.backend_args)
+        self._saved_iter = runner.progress.iter if runner.progress.iter else -1
+        runner.logger.info(f"Checkpoints will be saved to {self.out_dir}.")
+
+    def after_train_iter(
+        self,
+        runner: Engine,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Save if iterations are counted and one is due."""
+        if self.by_epoch:
+            return
+        if self.every_n_train_iters(runner, self.interval, self.save_begin) or (
+            self.save_last and self.is_last_train_iter(runner)
+        ):
+            self._save_periodic(runner)
+
+    def after_train_epoch(self, runner: Engine) -> None:
+        """Save if epochs are counted and one is due."""
+        if not self.by_epoch:
+            return
+        if self.every_n_epochs(runner, self.interval, self.save_begin) or (
+            self.save_last and self.is_last_train_epoch(runner)
+        ):
+            self._save_periodic(runner)
+
+    def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
+        """Keep the state if a metric is the best so far; a validation outside of training saves nothing."""
+        if not self._best or not runner.is_training:
+            return
+        if not metrics:
+            runner.logger.warning("The evaluator reported nothing: no best checkpoint this time.")
+            return
+        for index, best in enumerate(self._best):
+            value = best.read(metrics, "CheckpointHook.save_best")
+            if best.is_better(value):
+                self._save_best(runner, index, value)
+
+    def after_train(self, runner: Engine) -> None:
+        """Save what an early stop would leave unsaved."""
+        if self.save_last and self.interval > 0 and self._saved_iter != runner.progress.iter:
+            self._save_periodic(runner)
+
+    def _save_periodic(self, runner: Engine) -> None:
+        count = runner.progress.epoch if self.by_epoch else runner.progress.iter
+        name = self.filename_tmpl.format(count)
+        unit = "epochs" if self.by_epoch else "iterations"
+        runner.logger.info(f"Saving checkpoint at {count} {unit}")
+        if name in self._kept:
+            self._kept.remove(name)
+        self._kept.append(name)
+        self._save(runner, name)
+        self._saved_iter = runner.progress.iter
+        self.last_ckpt = join_path(self.out_dir, name, backend_args=self.backend_args)
+        if is_main_process():
+            self._folder.set_latest(name)
+            while 0 < self.max_keep_ckpts < len(self._kept):
+                self._folder.remove(self._kept.pop(0))
+        elif self.max_keep_ckpts > 0:
+            del self._kept[: -self.max_keep_ckpts]
+
+    def _save_best(self, runner: Engine, index: int, value: float) -> None:
+        best = self._best[index]
+        best.value = value
+        count = runner.progress.epoch if self.by_epoch else runner.progress.iter
+        stem = self.filename_tmpl.format(count)
+        name = f"best_{best.key.replace('/', '_')}_{stem}"
+        old = self._best_names.get(index)
+        self._best_names[index] = name
+        path = join_path(self.out_dir, name, backend_args=self.backend_args)
+        suffix = "" if len(self._best) == 1 else f"_{best.key}"
+        runner.message_hub.update_info(f"best_score{suffix}", value)
+        runner.message_hub.update_info(f"best_ckpt{suffix}", path)
+        self._save(runner, name)
+        if is_main_process() and old not in (None, name):
+            self._folder.remove(old)
+        runner.logger.info(f"The best checkpoint with {value:.4f} {best.key} is saved to {path}.")
+
+    def _save(self, runner: Engine, name: str) -> None:
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best scores and the files that belong to this run."""
+        return {
+            "best": [
+                {"key": best.key, "value": best.value, "name": self._best_names.get(index)}
+                for index, best in enumerate(self._best)
+            ],
+            "kept": list(self._kept),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the saved scores; a metric that is new starts without one."""
+        saved = {entry["key"]: entry for entry in state["best"]}
+        for index, best in enumerate(self._best):
+            entry = saved.get(best.key)
+            if entry is None and best.key == "auto" and state["best"]:
+                entry = state["best"][index] if index < len(state["best"]) else None
+                if entry is not None and entry["value"] is not None:
+                    best.read({entry["key"]: entry["value"]}, "resume")
+            if entry is not None:
+                best.value = entry["value"]
+                if entry["name"] is not None:
+                    self._best_names[index] = entry["name"]
+        self._kept = list(state["kept"])
+
+
+def _best_scores(
+    save_best: str | Sequence[str] | None,
+    rule: Rule | Sequence[Rule] | None,
+    greater_keys: Sequence[str] | None,
+    less_keys: Sequence[str] | None,
+) -> list[BestScore]:
+    """One ``BestScore`` for each metric of ``save_best``, with its rule."""
+    if save_best is None:
+        return []
+    keys = [save_best] if isinstance(save_best, str) else list(save_best)
+    if len(keys) != len(set(keys)):
+        raise ValueError(f"CheckpointHook: save_best names a metric twice: {keys}")
+    if len(keys) > 1 and "auto" in keys:
+        raise ValueError("CheckpointHook: save_best='auto' stands alone, not in a list with others")
+    if rule is None or isinstance(rule, str):
+        rules: list[Any] = [rule] * len(keys)
+    else:
+        rules = list(rule)
+        if len(rules) == 1:
+            rules *= len(keys)
+    if len(rules) != len(keys):
+        raise ValueError(
+            f"CheckpointHook: {len(rules)} rules for {len(keys)} metrics in save_best; "
+            "give one rule, or one for each"
+        )
+    return [
+        BestScore(key, r, greater_keys=greater_keys, less_keys=less_keys)
+        for key, r in zip(keys, rules, strict=True)
+    ]

@@ -1,0 +1,143 @@
+"""Log lines, scalar records and trackers: when they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
+from drivetrain.registry import HOOKS
+from drivetrain.runner.hooks._hook import Batch, Hook
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+
+@HOOKS.register_module()
+class LoggerHook(Hook):
+    """Every ``interval`` iterations, one line into the log and one record to the trackers.
+
+    Args:
+        interval: Iterations between two lines.
+        ignore_last: Leave out the last, shorter group of an epoch.
+        interval_exp_name: Iterations between two reminders of the experiment's name; -1 for none.
+        out_dir: Folder, also on a remote store, to which the log files are copied after the run;
+            the last level of the work dir is appended.
+        out_suffix: Endings of the files that are copied.
+        keep_local: Keep the local files after they were copied.
+        file_client_args: Former name of ``backend_args``.
+        log_metric_by_epoch: Write the epoch, not the iteration, into the log line of a metric. Records
+            for trackers always carry both, and the iteration as their step: one clock for all curves.
+        backend_args: How to reach the store of ``out_dir``.
+
+    Raises:
+        ValueError: If ``interval`` is not a positive number.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(
+        self,
+        interval: int = 10,
+        ignore_last: bool = True,
+        interval_exp_name: int = 1000,
+        out_dir: str | Path | None = None,
+        out_suffix: Sequence[str] | str = (".json", ".log", ".py", ".yaml"),
+        keep_local: bool = True,
+        file_client_args: dict[str, Any] | None = None,
+        log_metric_by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f"LoggerHook: interval is a number of iterations from 1 on, got {interval!r}")
+        self.interval = interval
+        self.ignore_last = ignore_last
+        self.interval_exp_name = interval_exp_name
+        self.out_dir = None if out_dir is None else str(out_dir)
+        self.out_suffix = (out_suffix,) if isinstance(out_suffix, str) else tuple(out_suffix)
+        self.keep_local = keep_local
+        self.log_metric_by_epoch = log_metric_by_epoch
+        self.backend_args = backend_args if backend_args is not None else file_client_args
+        self.json_log_path = ""
+
+    def before_run(self, runner: Engine) -> None:
+        """Name the file of records, and where the logs will be copied to."""
+        self.json_log_path = f"{runner.timestamp}.json"
+        if self.out_dir is not None:
+            name = Path(runner.work_dir).name
+            self._target = join_path(self.out_dir, name, backend_args=self.backend_args)
+            runner.logger.info(f"Logs will be copied to {self._target} after the run.")
+
+    def after_train_iter(
+        self,
+        runner: Engine,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a line if one is due."""
+        iteration = runner.iter
+        if self.interval_exp_name > 0 and (iteration + 1) % self.interval_exp_name == 0:
+            runner.logger.info(f"Exp name: {runner.experiment_name}")
+        if self._is_due(runner, batch_idx):
+            record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
+            runner.logger.info(line)
+            runner.visualizer.add_scalars(
+                {"mode": "train", **record}, step=iteration + 1, file_path=self.json_log_path
+            )
+
+    def _is_due(self, runner: Engine, batch_idx: int) -> bool:
+        by_epoch = runner.log_processor.by_epoch
+        count = batch_idx if by_epoch else runner.iter
+        if (count + 1) % self.interval == 0:
+            return True
+        if self.ignore_last:
+            return False
+        return self.end_of_epoch(runner.train_dataloader, batch_idx) if by_epoch else (
+            self.is_last_train_iter(runner)
+        )
+
+    def after_val_iter(
+        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+    ) -> None:
+        """Write a line on the pace of a validation."""
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            runner.logger.info(runner.log_processor.get_log_after_iter(runner, batch_idx, "val")[1])
+
+    def after_test_iter(
+        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+    ) -> None:
+        """Write a line on the pace of a test."""
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            runner.logger.info(runner.log_processor.get_log_after_iter(runner, batch_idx, "test")[1])
+
+    def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
+        """Write the metrics of a validation."""
+        self._after_eval_epoch(runner, "val", len(runner.val_dataloader))
+
+    def after_test_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
+        """Write the metrics of a test."""
+        self._after_eval_epoch(runner, "test", len(runner.test_dataloader))
+
+    def _after_eval_epoch(self, runner: Engine, mode: str, batches: int) -> None:
+        record, line = runner.log_processor.get_log_after_epoch(runner, batches, mode)
+        runner.logger.info(line)
+        stamped = {"mode": mode, **record, "epoch": runner.epoch, "iter": runner.iter}
+        runner.visualizer.add_scalars(stamped, step=runner.iter, file_path=self.json_log_path)
+
+    def after_run(self, runner: Engine) -> None:
+        """Copy the logs to ``out_dir``, and close what was opened."""
+        if self.out_dir is not None and runner.rank == 0:
+            self._copy_logs(runner)
+        runner.visualizer.close()
+
+    def _copy_logs(self, runner: Engine) -> None:
+        if not isdir(self._target, backend_args=self.backend_args) and "://" not in self._target:
+            mkdir_or_exist(self._target)
+        for file in sorted(Path(runner.log_dir).rglob("*")):
+            if file.is_file() and file.name.endswith(self.out_suffix):
+                target = join_path(self._target, file.name, backend_args=self.backend_args)
+                copyfile_from_local(str(file), target, backend_args=self.backend_args)
+                if not self.keep_local:
+                    file.unlink()

@@ -1,0 +1,161 @@
+"""A run that is interrupted and resumed ends where one that was never interrupted ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from drivetrain.runner.hooks import Hook
+
+
+class Kill(Exception):
+    """Stands for a kill: whatever was not on disk is lost."""
+
+
+class KillAt(Hook):
+    """End the run right after an iteration, before any hook that comes later."""
+
+    priority = "LOWEST"
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.iteration:
+            raise Kill
+
+
+def everything(runner) -> dict[str, Any]:
+    """All that must be equal at the end."""
+    return {
+        "model": runner.model.state_dict(),
+        "optimizer": runner.optim_wrapper.state_dict(),
+        "schedulers": [s.state_dict() for s in runner.param_schedulers],
+        "hooks": runner._hook_list.state_dict(),
+        "loss": runner.message_hub.get_scalar("train/loss").data[0][-8:].tolist(),
+        "acc": runner.message_hub.get_scalar("val/acc").data[0].tolist(),
+        "rng": torch.get_rng_state(),
+        "iter": runner.iter,
+        "epoch": runner.epoch,
+    }
+
+
+def assert_same(left: Any, right: Any, path: str = "") -> None:
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            assert_same(left[key], right[key], f"{path}.{key}")
+    elif isinstance(left, (list, tuple)):
+        assert len(left) == len(right), path
+        for index, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{path}.{index}")
+    else:
+        assert left == right, f"{path}: {left} != {right}"
+
+
+EPOCHS = {"train_cfg": {"by_epoch": True, "max_epochs": 3}}
+ITERS = {
+    "train_cfg": {"by_epoch": False, "max_iters": 15, "val_interval": 5},
+    "log_processor": {"by_epoch": False},
+}
+EMA = {"type": "EMAHook", "momentum": 0.2}
+
+
+def train_interrupted(make_runner, tmp_path, kill_at: int, options: dict[str, Any], every: int) -> Any:
+    """Train whole, train killed and resumed; return both states."""
+    checkpoint = {"type": "CheckpointHook", "interval": every, "by_epoch": False, "save_best": "acc"}
+    hooks = options.pop("custom_hooks", [])
+
+    def make(folder: str, extra: list, **changes: Any) -> Any:
+        torch.manual_seed(99)  # what happened before must not matter
+        return make_runner(
+            **options,
+            work_dir=str(tmp_path / folder),
+            default_hooks={"checkpoint": dict(checkpoint)},
+            custom_hooks=[dict(h) for h in hooks] + extra,
+            **changes,
+        )
+
+    whole = make("whole", [])
+    whole.train()
+    expected = everything(whole)
+    killed = make("killed", [KillAt(kill_at)])
+    with pytest.raises(Kill):
+        killed.train()
+    torch.manual_seed(1234)
+    resumed = make("killed", [], resume=True)
+    resumed.train()
+    return expected, everything(resumed)
+
+
+@pytest.mark.parametrize("kill_at", [4, 7, 12], ids=lambda n: f"killed after {n}")
+@pytest.mark.parametrize("options", [EPOCHS, ITERS], ids=["epochs", "iterations"])
+@pytest.mark.parametrize("hooks", [[], [EMA]], ids=["plain", "ema"])
+def test_resume_continues_mid_epoch_bit_for_bit(make_runner, tmp_path, kill_at, options, hooks) -> None:
+    expected, got = train_interrupted(
+        make_runner, tmp_path, kill_at, {**options, "custom_hooks": hooks}, every=2
+    )
+    expected["hooks"]["CheckpointHook"] = got["hooks"]["CheckpointHook"] = None  # names of folders
+    assert_same(expected, got)
+
+
+def test_resume_continues_a_loader_object_bit_for_bit(make_runner, tmp_path, points) -> None:
+    """Its order comes from the global generator, which a resume must bring back to where it was."""
+    plain = DataLoader(points(), batch_size=4, shuffle=True)
+    options = {**EPOCHS, "train_dataloader": plain}
+    expected, got = train_interrupted(make_runner, tmp_path, 8, options, every=3)
+    expected["hooks"] = got["hooks"] = None
+    assert_same(expected, got)
+
+
+def test_a_validation_lost_to_a_kill_is_made_up_for(make_runner, tmp_path) -> None:
+    """The checkpoint of an epoch is written before its validation; dying in between loses nothing."""
+
+    class KillInValidation(Hook):
+        def before_val_epoch(self, runner) -> None:
+            if runner.iter == 10:
+                raise Kill
+
+    killed = make_runner(custom_hooks=[KillInValidation()])
+    with pytest.raises(Kill):
+        killed.train()
+    resumed = make_runner(resume=True)
+    resumed.train()
+    assert len(resumed.message_hub.get_scalar("val/acc").data[0]) == 2
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(make_runner) -> None:
+    runner = make_runner(resume=True)
+    runner.train()
+    assert runner.iter == 10
+
+
+def test_resume_passes_over_a_broken_checkpoint(make_runner, tmp_path) -> None:
+    make_runner().train()
+    (tmp_path / "work" / "epoch_2.pth").write_bytes(b"half a file")
+    runner = make_runner(resume=True, train_cfg={"by_epoch": True, "max_epochs": 3})
+    runner.train()
+    assert runner.iter == 15
+    log = next((tmp_path / "work").glob(f"{runner.timestamp}/*.log")).read_text()
+    assert "epoch_2.pth" in log
+
+
+def test_load_from_takes_weights_and_nothing_else(make_runner, tmp_path) -> None:
+    first = make_runner()
+    first.train()
+    second = make_runner(load_from=str(tmp_path / "work" / "epoch_2.pth"))
+    second.load_or_resume()
+    assert_same(dict(first.model.state_dict()), dict(second.model.state_dict()))
+    assert second.iter == 0
+
+
+def test_a_checkpoint_of_a_run_loads_with_torch_alone(make_runner, tmp_path) -> None:
+    make_runner(custom_hooks=[dict(EMA)]).train()
+    state = torch.load(tmp_path / "work" / "epoch_2.pth", weights_only=True)
+    assert {"meta", "state_dict", "optimizer", "param_schedulers", "message_hub"} <= state.keys()
+    assert (state["meta"]["epoch"], state["meta"]["iter"]) == (2, 10)
