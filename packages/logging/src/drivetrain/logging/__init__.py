@@ -21,6 +21,7 @@ from drivetrain.logging._errors import (
 from drivetrain.logging._history_buffer import HistoryBuffer
 from drivetrain.logging._logger import MMLogger, print_log
 from drivetrain.logging._message_hub import MessageHub
+from drivetrain.logging._process import process_rank
 from drivetrain.logging._progress_bar import ProgressBar
 from drivetrain.logging._run_progress import RunProgress
 from drivetrain.logging._timer import Timer, check_time
@@ -59,6 +60,7 @@ __all__ = [
     "check_time",
     "init_pool",
     "print_log",
+    "process_rank",
     "track_iter_progress",
     "track_parallel_progress",
     "track_progress",

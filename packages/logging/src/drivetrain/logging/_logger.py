@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from drivetrain.logging._console import ConsoleHandler, LineFormatter
 from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
-from drivetrain.logging._process import local_rank, rank, world_size
+from drivetrain.logging._process import local_rank, process_rank, world_size
 from drivetrain.registry import ManagerMixin
 
 
@@ -56,7 +56,7 @@ class MMLogger(Logger, ManagerMixin):
         level = log_level.upper() if isinstance(log_level, str) else log_level
         self.setLevel(level)
         self._log_file: str | None = None
-        is_first = rank() == 0
+        is_first = process_rank() == 0
         # Handlers let everything pass, so that setLevel moves them along; other ranks' do not.
         self.addHandler(ConsoleHandler(logging.NOTSET if is_first else logging.ERROR))
         every_process = (distributed or self.level <= logging.DEBUG) and world_size() > 1
@@ -120,7 +120,7 @@ def _get_logger(instance_name: str, logger_name: str, level: int) -> MMLogger:
 
 def _path_of_process(log_file: str) -> str:
     stem, suffix = os.path.splitext(log_file)
-    return f"{stem}_{socket.gethostname()}_device{local_rank()}_rank{rank()}{suffix}"
+    return f"{stem}_{socket.gethostname()}_device{local_rank()}_rank{process_rank()}{suffix}"
 
 
 def print_log(

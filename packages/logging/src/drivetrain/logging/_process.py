@@ -13,7 +13,7 @@ def _process_group() -> Any:
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
-def rank() -> int:
+def process_rank() -> int:
     """Number of this process, from 0, over all machines."""
     group = _process_group()
     return int(os.environ.get("RANK", "0")) if group is None else group.get_rank()

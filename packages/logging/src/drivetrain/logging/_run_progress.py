@@ -8,7 +8,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drivetrain.logging._process import rank
+from drivetrain.logging._process import process_rank
 
 if TYPE_CHECKING:
     from drivetrain.logging._live_bars import LiveBars
@@ -43,7 +43,7 @@ class RunProgress:
     """
 
     def __init__(self, enabled: bool | None = None) -> None:
-        self.enabled = on_terminal() and rank() == 0 if enabled is None else enabled
+        self.enabled = on_terminal() and process_rank() == 0 if enabled is None else enabled
         self._phases: list[Phase] = []
         self._phase = Phase("", None, 0)  # what advance() counts in where no phase has begun
         self._bars: LiveBars | None = None
