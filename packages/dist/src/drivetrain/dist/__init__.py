@@ -62,6 +62,7 @@ from drivetrain.dist._objects import (
     run_on_all,
     run_on_main,
 )
+from drivetrain.dist._portable_batchnorm import PortableSyncBatchNorm
 from drivetrain.dist._process_group import init_dist, leave_dist
 from drivetrain.dist._randomness import (
     load_random_state_dict,
@@ -79,6 +80,7 @@ __all__ = [
     "GroupError",
     "LauncherError",
     "MMDistributedDataParallel",
+    "PortableSyncBatchNorm",
     "RankFailedError",
     "StrategyConfigError",
     "StrategyError",

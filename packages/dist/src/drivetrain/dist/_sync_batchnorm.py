@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from drivetrain.dist._errors import BackendError
+from drivetrain.dist._portable_batchnorm import PortableSyncBatchNorm
 
 
 class _BatchNormXd(_BatchNorm):
@@ -42,7 +43,8 @@ def convert_sync_batchnorm(module: nn.Module, implementation: str = "torch") -> 
     Args:
         module: The model; changed in place.
         implementation: ``'torch'`` for ``torch.nn.SyncBatchNorm``, which trains on accelerators
-            only; ``'mmcv'`` for the one of mmcv.
+            only; ``'portable'`` for ``PortableSyncBatchNorm``, which trains everywhere; ``'mmcv'``
+            for the one of mmcv.
 
     Returns:
         ``module``, or its replacement when it is a batch norm itself.
@@ -56,8 +58,10 @@ def convert_sync_batchnorm(module: nn.Module, implementation: str = "torch") -> 
 def _implementation(name: str) -> type[nn.Module]:
     if name == "torch":
         return nn.SyncBatchNorm
+    if name == "portable":
+        return PortableSyncBatchNorm
     if name != "mmcv":
-        raise BackendError(f"sync_bn must be 'torch' or 'mmcv', got {name!r}.")
+        raise BackendError(f"sync_bn must be 'torch', 'portable' or 'mmcv', got {name!r}.")
     try:
         ops = importlib.import_module("mmcv.ops")  # optional, heavy, compiled: only on request
     except ImportError as err:
@@ -70,7 +74,8 @@ def _implementation(name: str) -> type[nn.Module]:
 def _sync_types() -> tuple[type[nn.Module], ...]:
     # Recognized only where the program itself imported them: a model that has none needs no mmcv.
     mmcv = sys.modules.get("mmcv.ops.sync_bn")
-    return (nn.SyncBatchNorm,) if mmcv is None else (nn.SyncBatchNorm, mmcv.SyncBatchNorm)
+    ours = (nn.SyncBatchNorm, PortableSyncBatchNorm)
+    return ours if mmcv is None else (*ours, mmcv.SyncBatchNorm)
 
 
 def _replace(

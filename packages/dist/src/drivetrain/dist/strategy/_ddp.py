@@ -10,6 +10,7 @@ from torch import nn
 
 from drivetrain.dist._ddp import is_model_wrapper
 from drivetrain.dist._device import get_device
+from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
@@ -26,7 +27,8 @@ class DDPStrategy(BaseStrategy):
     """One process a device, each with a copy of the model; gradients are averaged at each step.
 
     Args:
-        sync_bn: ``'torch'`` or ``'mmcv'`` makes every batch norm one over all ranks.
+        sync_bn: ``'torch'``, ``'portable'`` or ``'mmcv'`` makes each batch norm one over all ranks;
+            see ``convert_sync_batchnorm``.
         model_wrapper: Config of the wrapper; ``type`` is ``MMDistributedDataParallel`` by default,
             the rest are its arguments, e.g. ``find_unused_parameters``.
         **kwargs: See ``BaseStrategy``.
@@ -47,7 +49,14 @@ class DDPStrategy(BaseStrategy):
 
     def convert_model(self, model: nn.Module) -> nn.Module:
         """Make batch norms span all ranks if so asked."""
-        return model if self.sync_bn is None else convert_sync_batchnorm(model, self.sync_bn)
+        if self.sync_bn is None:
+            return model
+        if self.sync_bn == "torch" and get_device() == "cpu":
+            raise StrategyConfigError(
+                "DDPStrategy: sync_bn='torch' trains on accelerators only, and there is none.\n"
+                "  Do:  sync_bn='portable'."
+            )
+        return convert_sync_batchnorm(model, self.sync_bn)
 
     def wrap_model(self, model: nn.Module) -> nn.Module:
         """Move the model to this rank's device, and wrap it unless it is wrapped already."""

@@ -14,7 +14,7 @@ from drivetrain.dist._environment import raise_file_limit, set_multi_processing
 from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._group import is_distributed
 from drivetrain.dist._launcher import infer_launcher
-from drivetrain.dist._objects import broadcast_object, run_on_all
+from drivetrain.dist._objects import broadcast_object, run_on_all, run_on_main
 from drivetrain.dist._process_group import init_dist
 from drivetrain.dist._randomness import set_random_seed
 from drivetrain.logging import MMLogger
@@ -67,8 +67,8 @@ class Session:
             return
         self._set_up_process(several_processes)
         self._join(several_processes)
-        self.timestamp = broadcast_object(time.strftime("%Y%m%d_%H%M%S"))
-        self.experiment_name = f"{self._name}_{self.timestamp}" if self._name else self.timestamp
+        self.timestamp = broadcast_object(run_on_main(self._claim_timestamp)) or ""
+        self.experiment_name = self._name_at(self.timestamp)
         self.set_randomness(**self.randomness)
         self._open_log()
         self.started = True
@@ -104,9 +104,27 @@ class Session:
             )
         init_dist(self.launcher, **(self.env.get("dist_cfg") or {}))
 
+    def _claim_timestamp(self) -> str:
+        """Make the log folder of this second, or of the next one that no other run has taken."""
+        os.makedirs(self.work_dir, exist_ok=True)
+        seconds = int(time.time())
+        while True:
+            stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(seconds))
+            seconds += 1
+            if MMLogger.check_instance_created(self._name_at(stamp)):
+                continue
+            try:
+                os.mkdir(os.path.join(self.work_dir, stamp))
+            except FileExistsError:
+                continue
+            return stamp
+
+    def _name_at(self, stamp: str) -> str:
+        return f"{self._name}_{stamp}" if self._name else stamp
+
     def _open_log(self) -> None:
         self.log_dir = os.path.join(self.work_dir, self.timestamp)
-        # On every rank: machines need not share a disk.
+        # On every rank, not only on the one that claimed it: machines need not share a disk.
         run_on_all(lambda: os.makedirs(self.log_dir, exist_ok=True))
         options = {
             "name": self.experiment_name,
