@@ -14,7 +14,7 @@ from drivetrain.registry._node import (
     no_node,
     placed,
 )
-from drivetrain.registry._scope import DefaultScope
+from drivetrain.registry._scope import overwriting_scope, overwritten_scope
 
 if TYPE_CHECKING:
     from drivetrain.registry._registry import Registry
@@ -39,30 +39,34 @@ def build_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = None) 
     """
     _require_registry(registry)
     arguments = arguments_of(cfg, default_args)
-    if arguments is None:
-        return cfg
-    scope = arguments.pop("_scope_", None)
-    if scope is None:
-        return _construct(cfg, arguments, registry)
-    if not isinstance(scope, str):
-        raise placed(NodeError(f"`_scope_` must be a string, got {scope!r}."), cfg)
-    with DefaultScope.overwrite_default_scope(scope):
-        return _construct(cfg, arguments, registry)
+    return cfg if arguments is None else _construct(cfg, arguments, registry)
 
 
-def _construct(cfg: Any, arguments: dict[str, Any], registry: Registry[Any]) -> Any:
+def _construct(
+    cfg: Any, arguments: dict[str, Any], registry: Registry[Any], method: str | None = None
+) -> Any:
+    """Call what ``type`` names, or a class method of it, in the scope that the node asks for."""
     if "type" not in arguments:
         raise missing_type(cfg)
     kind = arguments.pop("type")
+    scope = arguments.pop("_scope_", None)
+    if scope is not None and not isinstance(scope, str):
+        raise placed(NodeError(f"`_scope_` must be a string, got {scope!r}."), cfg)
+    token = None if scope is None else overwritten_scope.set(overwriting_scope(scope))
     factory: Callable[..., Any] = type(None)
     try:
         factory = registry.factory(kind)
+        if method is not None:
+            factory = getattr(factory, method)
         return factory(**arguments)
     except Exception as err:
-        located = failed_build(err, factory, arguments, cfg, registry)
+        located = failed_build(err, factory, arguments, cfg, registry, kind=kind)
         if located is err:
             raise
         raise located from err
+    finally:
+        if token is not None:
+            overwritten_scope.reset(token)
 
 
 def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = None) -> Any:
@@ -101,17 +105,8 @@ def build_runner_from_cfg(cfg: Any, registry: Registry[Any]) -> Any:
         raise no_node(cfg)
     rest = cfg.copy()
     kind = rest.pop("runner_type", "Runner")
-    scope = rest.pop("_scope_", None)
-    factory: Callable[..., Any] = type(None)
-    try:
-        with DefaultScope.overwrite_default_scope(scope):
-            factory = registry.factory(kind)
-            return factory.from_cfg(rest)  # type: ignore[attr-defined]  # a runner class has it
-    except Exception as err:
-        located = failed_build(err, factory, {}, cfg, registry, kind=kind)
-        if located is err:
-            raise
-        raise located from err
+    node = {"type": kind, "_scope_": rest.pop("_scope_", None), "cfg": rest}
+    return _construct(cfg, node, registry, "from_cfg")
 
 
 def build_scheduler_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = None) -> Any:
@@ -132,7 +127,7 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry[Any], default_args: An
         return cfg
     epoch_length = arguments.pop("epoch_length", None)
     if not arguments.pop("convert_to_iter_based", False):
-        return build_from_cfg(arguments, registry)
+        return _construct(cfg, arguments, registry)
     if epoch_length is None or not arguments.get("by_epoch", True):
         raise placed(
             NodeError(
@@ -141,20 +136,9 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry[Any], default_args: An
             ),
             cfg,
         )
-    if "type" not in arguments:
-        raise missing_type(cfg)
-    kind = arguments.pop("type")
-    factory: Callable[..., Any] = type(None)
-    try:
-        with DefaultScope.overwrite_default_scope(arguments.pop("_scope_", None)):
-            factory = registry.factory(kind)
-            convert = factory.build_iter_from_epoch  # type: ignore[attr-defined]  # see above
-            return convert(**arguments, epoch_length=epoch_length)
-    except Exception as err:
-        located = failed_build(err, factory, arguments, cfg, registry)
-        if located is err:
-            raise
-        raise located from err
+    return _construct(
+        cfg, {**arguments, "epoch_length": epoch_length}, registry, "build_iter_from_epoch"
+    )
 
 
 def _require_registry(registry: Any) -> None:

@@ -53,12 +53,6 @@ def current_path() -> str:
     return _place.get()[0]
 
 
-def origin_of(path: str) -> str | None:
-    """Return ``file:line`` of a dotted path, if an enclosing ``building`` knows it."""
-    locate = _place.get()[1]
-    if locate is None or not path:
-        return None
-    try:
-        return locate(path)
-    except Exception:  # an error about a config must not fail because of its decoration
-        return None
+def current_place() -> tuple[str, Locate | None]:
+    """Return that path, and what tells the file and line of a path."""
+    return _place.get()

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 _LABEL_WIDTH = 15  # "Did you mean:" and two blanks
@@ -30,6 +31,7 @@ class RegistryError(Exception):
 
     Attributes:
         node_path: Dotted path of the node in its config, ``""`` if nobody named it.
+        origin: ``file:line`` of that path, if an enclosing ``building`` can tell.
         node: The node that was being built, if there was one.
     """
 
@@ -43,6 +45,7 @@ class RegistryError(Exception):
         self.summary = summary
         self.details = tuple(details)
         self.node = None
+        self._locate: Callable[[str], str | None] | None = None
         self._context = ""  # what the `building` blocks around said
         self._inside = ""  # from there to the node, as far as it could be found out
 
@@ -50,10 +53,26 @@ class RegistryError(Exception):
     def node_path(self) -> str:
         return ".".join(part for part in (self._context, self._inside) if part)
 
-    def placed(self, context: str, node: Any) -> RegistryError:
+    @property
+    def origin(self) -> str | None:
+        path = self.node_path
+        while self._locate is not None and path:
+            try:
+                found = self._locate(path)
+            except Exception:  # an error about a config must not fail because of its decoration
+                return None
+            if found is not None:
+                return found
+            path = path.rpartition(".")[0]  # where the node around it is
+        return None
+
+    def placed(
+        self, context: str, node: Any, locate: Callable[[str], str | None] | None = None
+    ) -> RegistryError:
         """Say which node this is about, and under which path it is built; return self."""
         self._context = context
         self.node = node
+        self._locate = locate
         return self
 
     def seen_from(self, context: str, node: Any, key: str) -> None:
@@ -65,7 +84,8 @@ class RegistryError(Exception):
     def __str__(self) -> str:  # KeyError shows repr(message): newlines would come out as \n
         path = self.node_path
         lines = [f"{path}: {self.summary}" if path else self.summary]
-        for label, text in self.details:
+        origin = self.origin
+        for label, text in (*self.details, *((("Config:", origin),) if origin else ())):
             first, *rest = text.splitlines() or [""]
             lines.append(f"  {label:{_LABEL_WIDTH}}{first}" if label else f"  {first}")
             indent = " " * (_LABEL_WIDTH + 2 if label else 2)
@@ -73,7 +93,7 @@ class RegistryError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.summary, self.details, self._context, self._inside)
+        state = (self.summary, self.details, self._context, self._inside, self.origin)
         return _restore, (type(self), *state)
 
 
@@ -93,7 +113,7 @@ class ComponentBuildError(RegistryError):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.summary, self.details, self._context, self._inside)
+        state = (self.summary, self.details, self._context, self._inside, self.origin)
         return _restore, (ComponentBuildError, *state)
 
 
@@ -127,9 +147,12 @@ def _restore(
     details: tuple[tuple[str, str], ...],
     context: str,
     inside: str,
+    origin: str | None,
 ) -> RegistryError:
     err = cls(summary, details)
     err._context, err._inside = context, inside
+    if origin is not None:
+        err._locate = lambda path: origin
     return err
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivetrain.registry._building import current_path, origin_of
+from drivetrain.registry._building import current_path, current_place
 from drivetrain.registry._errors import (
     ComponentArgumentError,
     NodeError,
@@ -61,6 +61,8 @@ def explain_failure(
         ``err`` itself, with a longer path, if it speaks about a node already.
     """
     if isinstance(err, RegistryError):
+        if err.node is cfg:
+            return err
         if err.node is not None:
             key = _key_of(err.node, cfg) if key is None else key
             if key is not None:
@@ -103,12 +105,8 @@ def shown_traceback(err: BaseException) -> str:
 
 
 def _placed(err: RegistryError, cfg: Any) -> RegistryError:
-    path = current_path()
-    err.placed(path, cfg)
-    origin = origin_of(path)
-    if origin is not None and not any(label == "Config:" for label, _ in err.details):
-        err.details = (*err.details, ("Config:", origin))
-    return err
+    path, locate = current_place()
+    return err.placed(path, cfg, locate)
 
 
 def _shown_kind(component: Any, cfg: Any, kind: Any = None) -> str:
@@ -195,8 +193,9 @@ def _key_of(inner: Any, outer: Any) -> str | None:
     tests: list[Callable[[Any], bool]] = [
         lambda node: node is inner,
         lambda node: _is_equal(node, inner),
-        lambda node: kind is not None and _type_in(node) == kind,
     ]
+    if kind is not None and kind != _type_in(outer):  # else it may be a changed copy of `outer`
+        tests.append(lambda node: _type_in(node) == kind)
     for test in tests:
         found = [path for path, node in inside if test(node)]
         if len(found) == 1:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from drivetrain.registry._building import current_path, origin_of
+from drivetrain.registry._building import current_place
 from drivetrain.registry._discovery import Provider, announced
 from drivetrain.registry._errors import UnknownComponentError
 from drivetrain.registry._explain import one_line, shown_traceback
@@ -72,14 +72,10 @@ def explain_unknown(
             ("", shown_traceback(provider.error)),
         ]
     details += _remedy(registry, searched, failure or (failed and failed[0].error))
-    path = current_path()
-    origin = origin_of(path)
-    if origin is not None:
-        details.append(("Config:", origin))
     err = UnknownComponentError(summary, tuple(details))
-    err.placed(path, None)
-    if failure is None and failed:
-        err.__cause__ = failed[0].error
+    path, locate = current_place()
+    err.placed(path, None, locate)
+    err.__cause__ = failure or (failed[0].error if failed else None)
     return err
 
 
@@ -166,7 +162,7 @@ def _elsewhere(key: str, searched: list[Any]) -> list[tuple[str, str]]:
     for place in live_registries():
         if place not in searched and tail in place.module_dict:
             found.append(f"registry {place.name!r} as '{place.scope}.{tail}'")
-    return [("It exists in:", ", ".join(found[:3]))] if found else []
+    return [("It exists in:", ", ".join(list(dict.fromkeys(found))[:3]))] if found else []
 
 
 def _remedy(registry: Any, searched: list[Any], failure: Any) -> list[tuple[str, str]]:

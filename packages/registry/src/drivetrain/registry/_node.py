@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from drivetrain.registry._building import current_path, origin_of
+from drivetrain.registry._building import current_place
 from drivetrain.registry._errors import NodeError
 
 # Nothing of these types was built from a node: it is a slip in a config.
@@ -97,11 +97,8 @@ def missing_type(cfg: Any) -> NodeError:
 
 def placed(err: NodeError, node: Any = None) -> NodeError:
     """Add path, node, and file and line as far as they are known."""
-    path = current_path()
-    origin = origin_of(path)
-    if origin is not None:
-        err.details = (*err.details, ("Config:", origin))
-    err.placed(path, node)
+    path, locate = current_place()
+    err.placed(path, node, locate)
     return err
 
 

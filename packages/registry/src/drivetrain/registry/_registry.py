@@ -31,6 +31,7 @@ from drivetrain.registry._scope import (
     DefaultScope,
     canonical_scope,
     current_scope,
+    overwriting_scope,
     overwritten_scope,
 )
 
@@ -87,9 +88,9 @@ class Registry(Generic[T]):
         _check_arguments(name, build_func, parent, scope, locations)
         self._name = name
         self._scope = _scope_of_caller(self) if scope is None else scope
-        self._children: dict[str, Registry[Any]] = {}
+        self._children: dict[str, Registry[Any]] = _Table(self)
         self._locations = list(locations)
-        self._module_dict: dict[str, Any] = _Names(self)
+        self._module_dict: dict[str, Any] = _Table(self)
         # Per scope in force: names that were resolved, and what to call for them.
         self._resolved: dict[str | None, dict[str, Callable[..., Any]]] = {}
         self._is_plain = False
@@ -280,7 +281,6 @@ class Registry(Generic[T]):
                     (("To do:", "use that registry, or give the new one another scope="),),
                 )
             self._children[child._scope] = child
-            self._forget_resolved()
 
     def _forget_resolved(self) -> None:
         """Names of this tree changed: look everything up again."""
@@ -341,7 +341,7 @@ class Registry(Generic[T]):
                 found, failure = None, err
             if found is not None:
                 return found
-        raise unknown_component(self, key, order, scope, failure) from failure
+        raise unknown_component(self, key, order, scope, failure)
 
     def _search_order(self, scope: str | None) -> list[Registry[Any]]:
         """The registry of the scope in force comes first, then this one."""
@@ -430,18 +430,21 @@ class Registry(Generic[T]):
         if args or kwargs or not self._is_plain:
             return self._call_build_func(cfg, args, kwargs)
         try:
+            arguments = {**cfg}
             scope = overwritten_scope.get()
             if scope is None:
                 # The instance that was created last, if there is any.
                 for scope in reversed(DefaultScope._instance_dict.values()):  # noqa: B007
                     break
-            arguments = {**cfg}
             known = self._resolved[None if scope is None else scope._scope_name]
-            factory = known[arguments.pop("type")]
+            factory = None if "_scope_" in arguments else known[arguments.pop("type")]
         except Exception:
-            return self._build_func(cfg, registry=self)
-        if "_scope_" in arguments:
-            return self._build_func(cfg, registry=self)
+            # Not called from in here: what it raises would show this exception as its context.
+            factory = arguments = None
+        if factory is None or arguments is None:
+            if arguments is not None:
+                return self._build_in_scope(cfg, arguments)
+            return self._call_build_func(cfg, args, kwargs)
         try:
             return factory(**arguments)
         except Exception as err:
@@ -449,6 +452,24 @@ class Registry(Generic[T]):
             if located is err:
                 raise
             raise located from err
+
+    def _build_in_scope(self, cfg: Any, arguments: dict[str, Any]) -> Any:
+        scope_name, kind = arguments.pop("_scope_"), arguments.pop("type", None)
+        factory = None
+        if isinstance(scope_name, str) and isinstance(kind, str):
+            factory = self._resolved.get(scope_name, {}).get(kind)
+        if factory is None:
+            return self._call_build_func(cfg, (), {})
+        token = overwritten_scope.set(overwriting_scope(scope_name))
+        try:
+            return factory(**arguments)
+        except Exception as err:
+            located = failed_build(err, factory, arguments, cfg, self)
+            if located is err:
+                raise
+            raise located from err
+        finally:
+            overwritten_scope.reset(token)
 
     def _call_build_func(self, cfg: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._is_plain and (args or kwargs.keys() - {"default_args"}):
@@ -470,10 +491,9 @@ class Registry(Generic[T]):
         if not isinstance(kind, str):
             return _factory_of(kind)
         scope = current_scope()
-        try:
-            return self._resolved[scope][kind]
-        except KeyError:
-            pass
+        known = self._resolved.get(scope, {}).get(kind)
+        if known is not None:
+            return known
         order = self._search_order(scope)
         found = self._require(kind, order, scope)
         with _lock:  # again, without imports: what is kept must be what is registered now
@@ -519,8 +539,8 @@ class Registry(Generic[T]):
         return (scope, rest) if dot else (None, key)
 
 
-class _Names(dict[str, Any]):
-    """The names of one registry; tells it about every change, also about a direct one.
+class _Table(dict[str, Any]):
+    """The names, or the children, of one registry; tells it about every change.
 
     Tests and notebooks do take names out of ``module_dict``: a resolved name must not outlive that.
     """
@@ -569,7 +589,7 @@ class _Names(dict[str, Any]):
                 self[name] = default
             return self[name]
 
-    def __ior__(self, other: Any) -> _Names:  # type: ignore[misc,override]  # dict's overloads
+    def __ior__(self, other: Any) -> _Table:  # type: ignore[misc,override]  # dict's overloads
         self.update(other)
         return self
 

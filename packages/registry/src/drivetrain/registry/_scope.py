@@ -68,7 +68,7 @@ class DefaultScope(ManagerMixin):
         if scope_name is None:
             yield
             return
-        token = overwritten_scope.set(cls(f"overwrite-{scope_name}", scope_name))
+        token = overwritten_scope.set(overwriting_scope(scope_name))
         try:
             yield
         finally:
@@ -78,6 +78,18 @@ class DefaultScope(ManagerMixin):
 overwritten_scope: ContextVar[DefaultScope | None] = ContextVar(
     "drivetrain.registry.default_scope", default=None
 )
+
+
+_overwriting: dict[str, DefaultScope] = {}
+
+
+def overwriting_scope(scope_name: str) -> DefaultScope:
+    """Return the instance that stands for a scope while it is put in force for a while."""
+    scope = _overwriting.get(scope_name)
+    if scope is None:
+        scope = DefaultScope(f"overwrite-{scope_name}", scope_name)
+        _overwriting[scope_name] = scope
+    return scope
 
 
 def current_scope() -> str | None:
