@@ -127,6 +127,8 @@ class KeyedDataLoader(DataLoader):
         if progress is not None and progress.epoch == epoch and not samples and not batches:
             batches = progress.skipped_batches + progress.given
             samples = order.samples_after(progress.start_samples, progress.given)
+        if order.is_positioned:
+            batches = -(-samples // order.samples_per_batch)
         sampler_seed = getattr(order.sampler, "seed", None)
         return {
             "epoch": epoch,
