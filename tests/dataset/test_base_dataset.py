@@ -265,7 +265,7 @@ def test_max_refetch_bounds_the_search(root):
 
 def test_in_test_mode_no_sample_is_replaced(root):
     dataset = dataset_in(root, pipeline=[lambda entry: None], test_mode=True)
-    with pytest.raises(SampleError, match="sample 0 .*returned None in test mode"):
+    with pytest.raises(SampleError, match=r"sample 0 .*returned None in test mode"):
         dataset[0]
 
 
@@ -314,7 +314,7 @@ def test_a_missing_file_is_named_with_where_it_was_looked_for(tmp_path):
 
 
 def test_no_file_at_all_says_what_to_do():
-    with pytest.raises(AnnotationNotFoundError, match="no ann_file is given.*load_data_list"):
+    with pytest.raises(AnnotationNotFoundError, match=r"no ann_file is given.*load_data_list"):
         BaseDataset()
 
 
@@ -324,7 +324,7 @@ def test_parse_data_info_must_return_entries(root, parsed):
         def parse_data_info(self, raw):
             return parsed
 
-    with pytest.raises(DatasetArgumentError, match="entry 0: Wrong.parse_data_info must return"):
+    with pytest.raises(DatasetArgumentError, match=r"entry 0: Wrong.parse_data_info must return"):
         dataset_in(root, Wrong)
 
 
@@ -339,7 +339,7 @@ def test_prefixes_must_be_strings(root):
 
 
 def test_get_cat_ids_says_what_to_override(root):
-    with pytest.raises(NotImplementedError, match="BaseDataset.get_cat_ids: override it"):
+    with pytest.raises(NotImplementedError, match=r"BaseDataset.get_cat_ids: override it"):
         dataset_in(root).get_cat_ids(0)
 
 

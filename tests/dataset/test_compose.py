@@ -80,7 +80,7 @@ def raising(error):
 )
 def test_any_error_of_a_transform_is_wrapped_and_survives_pickling(error):
     """Worker processes send errors pickled."""
-    with pytest.raises(TransformError, match="transform 1 .* raised") as caught:
+    with pytest.raises(TransformError, match=r"transform 1 .* raised") as caught:
         Compose([Add(0), raising(error)])(1)
     assert caught.value.__cause__ is error
     again = pickle.loads(pickle.dumps(caught.value))

@@ -150,5 +150,5 @@ def test_wrappers_wrap_wrappers(wrap):
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_plain_datasets_are_refused_with_an_alternative(wrap):
-    with pytest.raises(DatasetArgumentError, match="got list.*torch.utils.data"):
+    with pytest.raises(DatasetArgumentError, match=r"got list.*torch.utils.data"):
         wrap([1, 2])
