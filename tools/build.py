@@ -21,12 +21,15 @@ def build(names: list[str], folder: Path) -> None:
     """Build both targets of each package with the hatchling of this environment."""
     for name in names:
         print(f"building {name}", flush=True)
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)],
             cwd=ROOT / "packages" / name,
-            check=True,
-            stdout=subprocess.DEVNULL,
+            check=False,
+            capture_output=True,
+            text=True,
         )
+        if done.returncode != 0:
+            sys.exit(f"{done.stdout}{done.stderr}{name}: not built")
 
 
 def write_constraints(folder: Path) -> Path:

@@ -6,12 +6,12 @@ constraints file binds our names to these wheels, so an index can never supply t
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,17 +31,17 @@ def siblings_of(name: str) -> set[str]:
     return needed
 
 
-def make_environment(folder: Path) -> Path:
-    """Create a virtual environment and return its Python."""
-    venv.create(folder, with_pip=True, symlinks=os.name != "nt")
+def make_environment(folder: Path, interpreter: str) -> Path:
+    """Create a virtual environment of ``interpreter`` and return its Python."""
+    subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def main(name: str, pytest_arguments: list[str]) -> int:
+def test_alone(name: str, interpreter: str, pytest_arguments: list[str]) -> int:
     """Build, install, list what came along, test. Returns pytest's exit status."""
     with tempfile.TemporaryDirectory(prefix=f"drivetrain-{name}-") as temporary:
         work = Path(temporary)
-        python = str(make_environment(work / "env"))
+        python = str(make_environment(work / "env", interpreter))
         wheels = work / "wheels"
         sources = [str(ROOT / "packages" / sibling) for sibling in sorted(siblings_of(name))]
         pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -61,7 +61,7 @@ def main(name: str, pytest_arguments: list[str]) -> int:
         )
         install = [*pip, "install", "--constraint", str(constraints)]
         subprocess.run([*install, f"drivetrain-{name}"], check=True)
-        print(f"drivetrain-{name} alone:", flush=True)
+        print(f"drivetrain-{name} alone, in {interpreter}:", flush=True)
         subprocess.run([*pip, "freeze", "--all", "--exclude", "pip"], check=True)
         subprocess.run([*install, *TEST_TOOLS], check=True)
         return subprocess.run(
@@ -72,5 +72,15 @@ def main(name: str, pytest_arguments: list[str]) -> int:
         ).returncode
 
 
+def main() -> int:
+    """Parse the command line; what is not known here goes to pytest."""
+    available = sorted(path.parent.name for path in ROOT.glob("packages/*/src"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("package", choices=available)
+    parser.add_argument("--python", default=sys.executable, help="interpreter (default: this one)")
+    options, pytest_arguments = parser.parse_known_args()
+    return test_alone(options.package, options.python, pytest_arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main())

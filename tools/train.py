@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     """Run ``drivetrain train`` in this process."""
     config = [] if names_a_config(arguments) else [str(_EXAMPLE)]
     sys.argv = ["drivetrain", "train", *config, *arguments]
-    runpy.run_module("drivetrain.runner", run_name="__main__", alter_sys=False)
+    runpy.run_module("drivetrain.cli", run_name="__main__", alter_sys=False)
 
 
 if __name__ == "__main__":

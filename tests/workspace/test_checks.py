@@ -86,6 +86,7 @@ def test_an_undeclared_sibling_is_named(tmp_path: Path, tool: Callable[[str], Mo
     package = tmp_path / "optim"
     source = package / "src" / "drivetrain" / "optim" / "_one.py"
     source.parent.mkdir(parents=True)
+    (source.parent / "__init__.py").touch()
     source.write_text(
         "from drivetrain import dist\n"
         "def f():\n    from drivetrain.model import BaseModel\n"
@@ -98,7 +99,7 @@ def test_an_undeclared_sibling_is_named(tmp_path: Path, tool: Callable[[str], Mo
     )
 
     assert tool("check_dependencies").sibling_problems(package) == [
-        "optim: imports drivetrain.model, but does not declare drivetrain-model",
+        "optim: needs drivetrain.model, but does not declare drivetrain-model",
         "optim: declares drivetrain-fileio, but never imports drivetrain.fileio",
     ]
 

@@ -8,12 +8,14 @@ from types import ModuleType
 
 import pytest
 
+OF_THE_LANGUAGE = {"annotations", "Any", "TYPE_CHECKING"}
+
 
 def front_doors(package: Path) -> list[str]:
     """The package, and each folder in it whose name is public."""
     source = package / "src"
     doors = []
-    for path in sorted((source / "drivetrain" / package.name).rglob("__init__.py")):
+    for path in sorted((source / "drivetrain").rglob("__init__.py")):
         parts = path.parent.relative_to(source).parts
         if not any(part.startswith("_") for part in parts):
             doors.append(".".join(parts))
@@ -21,11 +23,13 @@ def front_doors(package: Path) -> list[str]:
 
 
 def exposed(module: ModuleType) -> set[str]:
-    """What ``dir`` shows a reader: no modules (imported or below), no private names."""
+    """What a reader finds: no modules (imported or below), no private names, no typing."""
     return {
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and name != "annotations" and not isinstance(value, ModuleType)
+        if not name.startswith("_")
+        and name not in OF_THE_LANGUAGE
+        and not isinstance(value, ModuleType)
     }
 
 

@@ -18,6 +18,7 @@ LEFT_ALONE = {
     "drivetrain.dist": {"drivetrain.optim", "drivetrain.model", "matplotlib"},
     "drivetrain.optim": {"drivetrain.model", "drivetrain.dataset"},
     "drivetrain.visualization": {"matplotlib", "tensorboard", "PIL"},
+    "drivetrain.cli": {"torch", "numpy", "drivetrain.runner"},
     "drivetrain.runner": {"matplotlib", "tensorboard", "sklearn", "drivetrain.optim"},
 }
 

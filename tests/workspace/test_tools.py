@@ -64,7 +64,8 @@ def test_a_wheel_holds_one_package_and_not_the_namespace(
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     code = [name for name in names if ".dist-info/" not in name]
-    assert all(name.startswith(f"drivetrain/{package.name}/") for name in code)
+    folders = {name.split("/")[1] for name in code}
+    assert folders == {path.name for path in (package / "src" / "drivetrain").glob("[!_]*")}
     assert f"drivetrain/{package.name}/py.typed" in code
     assert "drivetrain/__init__.py" not in code
     assert not any("__pycache__" in name or "test_" in name for name in code)
