@@ -133,7 +133,7 @@ def smoothed(values: Sequence[float], span: float) -> list[float]:
         >>> smoothed([4.0, 4.0, 1.0], span=1.0)
         [4.0, 4.0, 1.0]
         >>> [round(mean, 2) for mean in smoothed([0.0, 0.0, 8.0, 0.0, 0.0], span=3.0)]
-        [0.94, 1.78, 3.2, 1.78, 0.94]
+        [1.03, 1.68, 3.2, 1.68, 1.03]
     """
     keep = 1 - 2 / (span + 1)
     forward = _running_sums(values, keep)

@@ -101,7 +101,7 @@ def steps_per_epoch(epochs: dict[int, int]) -> int | None:
     """Return how many steps an epoch has, if the records leave only one possibility.
 
     Example:
-        >>> steps_per_epoch({50: 1, 100: 1, 110: 2, 290: 3})
+        >>> steps_per_epoch({50: 1, 100: 1, 101: 2, 290: 3})
         100
     """
     at_least = max((math.ceil(step / epoch) for step, epoch in epochs.items() if epoch), default=0)
