@@ -67,7 +67,7 @@ def build_optim_wrapper(
     raise OptimTypeError(
         "optim_wrapper must hold 'optimizer', e.g. dict(optimizer=dict(type='SGD', lr=0.01)), "
         "or 'constructor' for several optimizers, or only built wrappers; "
-        f"it holds {', '.join(map(repr, cfg)) or 'nothing'}.{nearest('optimizer', cfg)}"
+        f"it holds {', '.join(map(repr, cfg)) or 'nothing'}.{misspelt('optimizer', cfg)}"
     )
 
 

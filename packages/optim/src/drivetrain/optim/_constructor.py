@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from drivetrain.logging import print_log
-from drivetrain.optim._errors import OptimTypeError, ParamwiseError, nearest
+from drivetrain.optim._errors import OptimTypeError, ParamwiseError, misspelt, nearest
 from drivetrain.optim._optim_wrapper import OptimWrapper
 from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, building
 
@@ -85,7 +85,7 @@ class DefaultOptimWrapperConstructor:
         if "optimizer" not in optim_wrapper_cfg:
             raise ParamwiseError(
                 "optim_wrapper: the key 'optimizer' is missing, e.g. "
-                "optimizer=dict(type='SGD', lr=0.01)." + nearest("optimizer", optim_wrapper_cfg)
+                "optimizer=dict(type='SGD', lr=0.01)." + misspelt("optimizer", optim_wrapper_cfg)
             )
         if paramwise_cfg is not None and not isinstance(paramwise_cfg, Mapping):
             raise OptimTypeError(

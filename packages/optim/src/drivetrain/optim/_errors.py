@@ -62,3 +62,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"``, or nothing where no known name is close."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def misspelt(name: str, given: Iterable[str]) -> str:
+    """Return ``" Is 'x' meant to be 'name'?"``, or nothing where no given name is close."""
+    match = difflib.get_close_matches(name, list(given), n=1)
+    return f" Is {match[0]!r} meant to be {name!r}?" if match else ""

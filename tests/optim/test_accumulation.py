@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from drivetrain.optim import AccumulationPlan, AmpOptimWrapper, OptimWrapper
+
+
+def loss_of(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    return model(batch).pow(2).mean()
+
+
+@pytest.mark.parametrize("make", [OptimWrapper, AmpOptimWrapper], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(("passes", "counts"), [(6, 3), (7, 3), (8, 3), (2, 5), (5, 1)])
+def test_updates_equal_those_of_the_joined_batches(model, make, passes, counts) -> None:
+    """Also in the last group, which is shorter where the length is no multiple of the counts."""
+    twin = copy.deepcopy(model)
+    batches = torch.randn(passes, 4, 3)
+    extra = {"dtype": "float32"} if make is AmpOptimWrapper else {}
+    wrapper = make(
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=counts, **extra
+    )
+    wrapper.initialize_count_status(model, 0, passes)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+
+    for batch in batches:
+        with wrapper.optim_context(model):
+            loss = loss_of(model, batch)
+        wrapper.update_params(loss)
+    for group in batches.split(counts):
+        optimizer.zero_grad()
+        loss_of(twin, group.flatten(0, 1)).backward()
+        optimizer.step()
+
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@given(
+    counts=st.integers(1, 7),
+    start=st.integers(0, 30),
+    length=st.integers(1, 30),
+)
+def test_the_passes_of_each_group_weigh_one_together(counts, start, length) -> None:
+    plan = AccumulationPlan(counts, start=start, max_counts=start + length)
+    weight = 0.0
+    for done in range(start, start + length):
+        weight += 1 / plan.group_length(done)
+        if plan.ends_group(done + 1):
+            assert weight == pytest.approx(1.0)
+            weight = 0.0
+    assert weight == 0.0  # the run ends with an update
+
+
+def test_without_a_known_end_groups_go_on_after_it() -> None:
+    plan = AccumulationPlan(3, max_counts=4)
+    assert [plan.group_length(done) for done in range(8)] == [3, 3, 3, 1, 2, 2, 3, 3]
+
+
+class Communicating(nn.Linear):
+    """Counts the passes in which it may not communicate."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.silent: list[int] = []
+        self.passes = 0
+
+    @contextmanager
+    def no_sync(self):
+        self.silent.append(self.passes)
+        yield
+
+
+def test_ranks_communicate_only_in_the_pass_that_updates() -> None:
+    model = Communicating()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=3)
+    wrapper.initialize_count_status(model, 0, 8)
+    for _ in range(8):
+        with wrapper.optim_context(model):
+            loss = loss_of(model, torch.ones(2, 3))
+        wrapper.update_params(loss)
+        model.passes += 1
+    assert model.silent == [0, 1, 3, 4, 6]
+
+
+def test_batchnorm_and_accumulation_together_are_warned_about(caplog_of) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=2)
+    lines = caplog_of(lambda: wrapper.initialize_count_status(model, 3, 8))
+    assert any("inside a group of 2 accumulated passes" in line for line in lines)
+    assert any("BatchNorm" in line for line in lines)
