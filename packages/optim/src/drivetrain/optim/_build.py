@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from drivetrain.optim._errors import OptimTypeError, ScheduleError, nearest
+from drivetrain.optim._errors import OptimTypeError, ScheduleError, misspelt, nearest
 from drivetrain.optim._optim_wrapper import BaseOptimWrapper
 from drivetrain.optim._scheduler import _ParamScheduler
 from drivetrain.optim._wrapper_dict import OptimWrapperDict
