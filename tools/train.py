@@ -25,7 +25,10 @@ def names_a_config(arguments: list[str]) -> bool:
 
 def main(arguments: list[str]) -> None:
     """Run ``drivetrain train`` in this process."""
-    config = [] if names_a_config(arguments) else [str(_EXAMPLE)]
+    # Relative where it can be: the path is repeated in the commands that a run ends with.
+    here = Path.cwd()
+    example = _EXAMPLE.relative_to(here) if _EXAMPLE.is_relative_to(here) else _EXAMPLE
+    config = [] if names_a_config(arguments) else [str(example)]
     sys.argv = ["drivetrain", "train", *config, *arguments]
     runpy.run_module("drivetrain.cli", run_name="__main__", alter_sys=False)
 
