@@ -35,7 +35,7 @@ try:
         raise ValueError("the data of rank 1 is broken")
     dist.barrier()
 except ValueError as err:
-    dist.record_failure(err)
+    dist.record_failure(err, exit_code=3)
     sys.exit(3)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -62,11 +63,15 @@ def launch(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
     return 0
 
 
-def record_failure(error: BaseException) -> None:
+def record_failure(error: BaseException, exit_code: int = 1) -> None:
     """Leave ``error`` with its traceback where the launcher of this process looks for it.
 
     For programs that catch their own errors at the top; nothing without an elastic launcher.
     The first record of a process stays.
+
+    Args:
+        error: What ends this process.
+        exit_code: The code that it will end with. The launcher may end it before it can.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path or os.path.exists(path):
@@ -76,6 +81,7 @@ def record_failure(error: BaseException) -> None:
         "py_callstack": trace,
         "timestamp": str(int(time.time())),  # torch's agent sorts by whole seconds
         "time_ns": time.time_ns(),
+        "exit_code": exit_code,
     }
     message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
     with open(path, "w", encoding="utf-8") as file:
@@ -114,7 +120,7 @@ def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
 
 def _report(err: ChildFailedError) -> int:
     rank, failure = min(err.failures.items(), key=lambda item: _order(item[1]))
-    code = failure.exitcode
+    code = _recorded(failure).get("extraInfo", {}).get("exit_code", failure.exitcode)
     how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
     text = _failure_text(failure)
     sys.stdout.flush()
@@ -125,12 +131,17 @@ def _report(err: ChildFailedError) -> int:
     return code if code >= 0 else _SIGNAL_EXIT_BASE - code
 
 
-def _order(failure: ProcessFailure) -> tuple[bool, int]:
-    """Who failed first: a killed rank cannot say when, but is the reason why others fail."""
-    if failure.exitcode < 0:
-        return False, 0
+def _order(failure: ProcessFailure) -> tuple[int, int]:
+    """Who failed first: a rank that was killed cannot say when, but is why others fail.
+
+    One that was terminated is not: that is how the agent ends the others.
+    """
     time_ns = _recorded(failure).get("extraInfo", {}).get("time_ns")
-    return True, time_ns or failure.timestamp * 1_000_000_000
+    if time_ns is not None:
+        return 1, time_ns
+    if failure.exitcode == -signal.SIGTERM:
+        return 3, failure.timestamp
+    return (0 if failure.exitcode < 0 else 2), failure.timestamp
 
 
 def _recorded(failure: ProcessFailure) -> dict[str, Any]:
