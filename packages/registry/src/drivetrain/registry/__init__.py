@@ -8,6 +8,7 @@ from drivetrain.registry._build import (
     build_scheduler_from_cfg,
 )
 from drivetrain.registry._building import building, current_path
+from drivetrain.registry._check import Problem, Report, Root, check
 from drivetrain.registry._contract import CONTRACT_VERSION
 from drivetrain.registry._errors import (
     CheckError,
@@ -86,9 +87,12 @@ __all__ = [
     "ManagerMeta",
     "ManagerMixin",
     "NodeError",
+    "Problem",
     "RegistrationError",
     "Registry",
     "RegistryError",
+    "Report",
+    "Root",
     "UnknownComponentError",
     "__version__",
     "build_from_cfg",
@@ -96,6 +100,7 @@ __all__ = [
     "build_runner_from_cfg",
     "build_scheduler_from_cfg",
     "building",
+    "check",
     "count_registered_modules",
     "current_path",
     "init_default_scope",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from drivetrain.registry._building import current_path, current_place
@@ -155,7 +155,7 @@ def misfit_summary(kind: str, problem: Misfit) -> str:
     return f"{kind} {' and '.join(parts)}."
 
 
-def misfit_details(component: Any, problem: Misfit, keys: Mapping[str, Any]) -> Details:
+def misfit_details(component: Any, problem: Misfit, keys: Collection[str]) -> Details:
     """The nearest arguments, the signature, and where it is defined."""
     names = [name for name in argument_names(component) if name not in keys]
     close = [name for key in problem.unknown for name in nearest(key, names)]

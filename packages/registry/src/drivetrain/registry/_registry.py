@@ -489,7 +489,7 @@ class Registry(Generic[T]):
             UnknownComponentError: If ``kind`` is a name that nothing installed offers.
         """
         if not isinstance(kind, str):
-            return _factory_of(kind)
+            return factory_of(kind)
         scope = current_scope()
         known = self._resolved.get(scope, {}).get(kind)
         if known is not None:
@@ -500,10 +500,10 @@ class Registry(Generic[T]):
             for registry in order:
                 registered = registry._find(kind, explore=False)
                 if registered is not None:
-                    found = _factory_of(registered)
+                    found = factory_of(registered)
                     self._resolved.setdefault(scope, {})[kind] = found
                     return found
-        return _factory_of(found)
+        return factory_of(found)
 
     @contextmanager
     def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry[Any]]:
@@ -623,7 +623,8 @@ def _living_registry(name: str, scope: str) -> Registry[Any]:
     )
 
 
-def _factory_of(component: Any) -> Callable[..., Any]:
+def factory_of(component: Any) -> Callable[..., Any]:
+    """What to call to build a component."""
     component = resolve_lazy(component)
     # By metaclass first: isinstance of a class is quicker than issubclass, and true of few.
     if isinstance(component, ManagerMeta) and issubclass(component, ManagerMixin):

@@ -1,11 +1,18 @@
-"""What tests of components need: a clean slate."""
+"""What tests of components need: a clean slate, and proof that they keep the contract."""
 
 from __future__ import annotations
 
+from drivetrain.registry._conformance import Finding, assert_conformance, conformance_findings
 from drivetrain.registry._discovery import forget_providers
 from drivetrain.registry._manager import reset_instances
 
-__all__ = ["reset_discovery", "reset_global_state"]
+__all__ = [
+    "Finding",
+    "assert_conformance",
+    "conformance_findings",
+    "reset_discovery",
+    "reset_global_state",
+]
 
 
 def reset_global_state() -> None:
