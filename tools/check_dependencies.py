@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # needs them all the same.
 BUILT_BY_NAME = {"runner": {"model", "optim"}}
 
+# Asked for, and imported by what we import: `torch.utils.tensorboard` does not bring its own.
+IMPORTED_BY_OTHERS = ["tensorboard"]
+
 
 def declared_siblings(package: Path) -> set[str]:
     """Names of our packages among the dependencies of ``package``, extras included."""
@@ -71,12 +74,15 @@ def third_party_problems(package: Path) -> list[str]:
     """What deptry finds in one package, one line each.
 
     A package may excuse a dependency in its own ``[tool.deptry.per_rule_ignores]``. The option of
-    that name replaces the table, so ours is merged with it: siblings are never "unused" here.
+    that name replaces the table, so ours is merged with it. Siblings are never "unused" here, nor
+    is what an extra brings: it is often what another library imports (a driver of fsspec).
     """
     settings = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = settings["project"].get("optional-dependencies", {}).values()
+    brought = [re.split(r"[^\w.-]", line)[0] for extra in extras for line in extra]
     ignores = dict(settings.get("tool", {}).get("deptry", {}).get("per_rule_ignores", {}))
     siblings = [f"drivetrain-{name}" for name in sorted(declared_siblings(package))]
-    ignores["DEP002"] = [*ignores.get("DEP002", []), *siblings]
+    ignores["DEP002"] = [*ignores.get("DEP002", []), *siblings, *brought, *IMPORTED_BY_OTHERS]
     table = ",".join(f"{rule}={'|'.join(names)}" for rule, names in ignores.items() if names)
     command = ["deptry", "src", "--experimental-namespace-package", "--no-ansi"]
     if table:
