@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config.__about__ import __version__
@@ -31,11 +32,14 @@ from drivetrain.config._errors import (
     UnsupportedFormatError,
 )
 from drivetrain.config._lazy import LazyObject
+from drivetrain.config._origin import Origin
 from drivetrain.config._overrides import parse_override
 from drivetrain.config._pure_python import read_base
 
 if TYPE_CHECKING:
+    from drivetrain.config._compare import Difference
     from drivetrain.config._dict_action import DictAction
+    from drivetrain.config._inspect import Problem, check, diff, explain, show
 
 __all__ = [
     "CircularBaseError",
@@ -47,6 +51,7 @@ __all__ = [
     "ConfigImportError",
     "ConfigParseError",
     "DictAction",
+    "Difference",
     "DumpError",
     "DuplicateKeyError",
     "EnvironmentVariableError",
@@ -56,7 +61,9 @@ __all__ = [
     "MergeError",
     "MissingKeyError",
     "MixedStyleError",
+    "Origin",
     "OverrideSyntaxError",
+    "Problem",
     "ReservedKeyError",
     "TemplateError",
     "UnknownBaseValueError",
@@ -65,16 +72,30 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
     "apply_overrides",
+    "check",
+    "diff",
+    "explain",
     "parse_override",
     "read_base",
+    "show",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # argparse is a third of the time that importing this package would take.
-    if name == "DictAction":
-        from drivetrain.config._dict_action import DictAction
+# Not needed to load a config, and slow to import (argparse, json): fetched at the first use.
+_ON_DEMAND = {
+    "DictAction": "drivetrain.config._dict_action",
+    "Difference": "drivetrain.config._compare",
+    "Problem": "drivetrain.config._inspect",
+    "check": "drivetrain.config._inspect",
+    "diff": "drivetrain.config._inspect",
+    "explain": "drivetrain.config._inspect",
+    "show": "drivetrain.config._inspect",
+}
 
-        globals()["DictAction"] = DictAction
-        return DictAction
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ON_DEMAND[name]), name)
+    globals()[name] = value
+    return value

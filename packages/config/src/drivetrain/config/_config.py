@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.config._compare import digest_of
 from drivetrain.config._configdict import ConfigDict, fresh_node
 from drivetrain.config._dump import to_text
 from drivetrain.config._errors import (
@@ -18,8 +19,10 @@ from drivetrain.config._errors import (
 )
 from drivetrain.config._loader import IMPORTS_KEY, Loader, imports_of
 from drivetrain.config._merge import merge_dicts
+from drivetrain.config._origin import Origin, find_origins
 from drivetrain.config._overrides import nested, require_known, split_additions
 from drivetrain.config._printer import to_python
+from drivetrain.config._safe import refuse_imports
 from drivetrain.config._sources import Source, format_of, format_of_name, read_text
 
 if TYPE_CHECKING:
@@ -92,6 +95,9 @@ class Config(MutableMapping[Any, Any]):
         use_environment_variables: bool = True,
         lazy_import: bool | None = None,
         format_python_code: bool = True,
+        *,
+        safe: bool = False,
+        safe_root: str | Path | None = None,
     ) -> Config:
         """Load a config file with everything that it inherits from.
 
@@ -103,6 +109,10 @@ class Config(MutableMapping[Any, Any]):
             lazy_import: ``True`` for a pure Python file, ``False`` for a text-style one, ``None``
                 to see it from the file.
             format_python_code: Accepted for compatibility; ``pretty_text`` is always formatted.
+            safe: Whether the file comes from somebody who is not trusted: then it is read as data
+                (literals, references, arithmetic), and anything else in it is refused.
+            safe_root: With ``safe``, the folder that all files must be in; the one of the file if
+                not given.
 
         Raises:
             ConfigError: If anything about the file is wrong; see the tree in ``_errors``.
@@ -114,13 +124,18 @@ class Config(MutableMapping[Any, Any]):
             >>> Config.fromfile(path).optimizer.lr
             0.1
         """
+        name = os.fspath(filename)
+        if safe and safe_root is None:
+            safe_root = os.path.dirname(os.path.abspath(name))
         loader = Loader(
             use_predefined_variables=use_predefined_variables,
             use_environment_variables=use_environment_variables,
             lazy_import=lazy_import,
+            safe_root=os.fspath(safe_root) if safe and safe_root is not None else None,
         )
-        name = os.fspath(filename)
         data, source = loader.load_file(name)
+        if safe and import_custom_modules and IMPORTS_KEY in data:
+            refuse_imports(name)
         return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
 
     @staticmethod
@@ -237,6 +252,68 @@ class Config(MutableMapping[Any, Any]):
         object.__setattr__(self, "_cfg_dict", merged)
         self._changes.extend((path, value, origin) for path, value in options.items())
 
+    @staticmethod
+    def diff(cfg1: str | Path | Config, cfg2: str | Path | Config) -> str:
+        """A unified diff of the pretty text of two configs or config files.
+
+        Args:
+            cfg1: The old one.
+            cfg2: The new one.
+
+        Example:
+            >>> print(Config.diff(Config(dict(lr=1)), Config(dict(lr=2))))
+            ---
+            +++
+            @@ -1 +1 @@
+            -lr = 1
+            +lr = 2
+        """
+        import difflib  # only comparing needs it
+
+        old, new = (
+            each if isinstance(each, Config) else Config.fromfile(each) for each in (cfg1, cfg2)
+        )
+        lines = difflib.unified_diff(
+            old.pretty_text.splitlines(),
+            new.pretty_text.splitlines(),
+            old.filename or "",
+            new.filename or "",
+            lineterm="",
+        )
+        return "\n".join(line.rstrip() if line[:3] in ("---", "+++") else line for line in lines)
+
+    def digest(self) -> str:
+        """SHA-256 of the content: equal for equal configs, whatever the order of their keys.
+
+        Raises:
+            DumpError: If a value is neither plain nor a class or function with a name.
+
+        Example:
+            >>> Config(dict(a=1, b=2)).digest() == Config(dict(b=2, a=1)).digest()
+            True
+        """
+        return digest_of(self._cfg_dict)
+
+    def origin(self, path: str) -> tuple[Origin, ...]:
+        """Where the value under a dotted path comes from.
+
+        Args:
+            path: Such as ``optim_wrapper.optimizer.lr`` or ``pipeline.0.type``.
+
+        Returns:
+            What holds now first, then what each replaced.
+
+        Raises:
+            UnknownKeyError: If there is no such path.
+
+        Example:
+            >>> cfg = Config.fromstring("lr = 0.1", "py")
+            >>> cfg.merge_from_dict({"lr": 0.2})
+            >>> [str(origin) for origin in cfg.origin("lr")]
+            ['merge_from_dict', '<string>:1']
+        """
+        return find_origins(self._cfg_dict, self._source, self._changes, self._env_variables, path)
+
     def to_dict(self) -> dict[Any, Any]:
         """Plain dicts and lists; lazy references become their dotted paths."""
         return self._cfg_dict.to_dict()
@@ -271,6 +348,11 @@ class Config(MutableMapping[Any, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RESERVED_KEYS:
             raise ReservedKeyError(_reserved(name))
+        if name in _ATTRIBUTES:
+            raise AttributeError(
+                f"{name!r} is a method of Config and cannot be a key by attribute; "
+                f"write cfg[{name!r}] = ..."
+            )
         setattr(self._cfg_dict, name, value)
 
     def __delattr__(self, name: str) -> None:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drivetrain.config._errors import ConfigParseError
+from drivetrain.config._errors import ConfigParseError, UnsafeConfigError
+from drivetrain.config._safe import MAX_ALIASES, MAX_DEPTH
 from drivetrain.config._sources import Format
 from drivetrain.config._templates import Marks
 
 
-def parse_data(text: str, data_format: Format, filename: str, marks: Marks) -> dict[Any, Any]:
-    """Content of a JSON or YAML text, with the marks of templates still in it.
+def parse_data(
+    text: str, data_format: Format, filename: str, marks: Marks, *, safe: bool = False
+) -> dict[Any, Any]:
+    """Content of a JSON or YAML text in which marks stand for templates.
+
+    Args:
+        text: With marks instead of templates.
+        data_format: JSON or YAML.
+        filename: For errors.
+        marks: What made the marks.
+        safe: Whether to look for bombs before parsing.
 
     Raises:
         ConfigParseError: If the text is not valid, or its top level is no mapping.
     """
     if data_format == "json":
-        data = _parse_json(marks.in_json(text), filename)
+        data = _parse_json(text, filename)
     else:
-        data = _parse_yaml(marks.in_yaml(text), filename, marks)
+        data = _parse_yaml(text, filename, marks, safe)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -40,12 +50,17 @@ def _parse_json(text: str, filename: str) -> Any:
         raise ConfigParseError(
             f"not valid JSON: {err.msg} (column {err.colno})", filename=filename, lineno=err.lineno
         ) from err
+    except (RecursionError, ValueError) as err:  # nested too deeply; an endless number
+        raise ConfigParseError(f"not usable JSON: {err}", filename=filename) from err
 
 
-def _parse_yaml(text: str, filename: str, marks: Marks) -> Any:
+def _parse_yaml(text: str, filename: str, marks: Marks, safe: bool) -> Any:
     import yaml  # a third of this package's import time, and only YAML needs it
 
-    fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if safe:
+        _refuse_bombs(text, filename)
+    # The loader in C is recursive in C: only for files that may be trusted with the stack.
+    fastest: Any = yaml.SafeLoader if safe else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     # A class of its own, because a constructor is registered on the class.
     loader_type: Any = type("ConfigLoader", (fastest,), {})
 
@@ -65,3 +80,36 @@ def _parse_yaml(text: str, filename: str, marks: Marks) -> Any:
             filename=filename,
             lineno=None if mark is None else mark.line + 1,
         ) from err
+    except (RecursionError, ValueError) as err:  # nested too deeply; a month 13
+        raise ConfigParseError(f"not usable YAML: {err}", filename=filename) from err
+
+
+def _refuse_bombs(text: str, filename: str) -> None:
+    """Refuse tags, merges of aliases, and nesting or aliases without end, before building anything.
+
+    Raises:
+        UnsafeConfigError: If there is one; the line is named.
+    """
+    import yaml  # a third of this package's import time, and only YAML needs it
+
+    depth = aliases = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1
+            tag = getattr(event, "tag", None)
+            if tag is not None and tag != "!":
+                raise UnsafeConfigError(
+                    f"refused, safe=True: the tag {tag!r}", filename=filename, lineno=line
+                )
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            aliases += isinstance(event, yaml.AliasEvent)
+            if depth > MAX_DEPTH or aliases > MAX_ALIASES:
+                what = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_ALIASES} aliases"
+                raise UnsafeConfigError(
+                    f"refused, safe=True: more than {what}", filename=filename, lineno=line
+                )
+    except yaml.YAMLError:
+        return  # parsing proper says what is wrong

@@ -7,6 +7,7 @@ from typing import Any
 
 from drivetrain.config._configdict import plain
 from drivetrain.config._errors import DumpError
+from drivetrain.config._lazy import LazyObject
 from drivetrain.config._printer import to_python
 from drivetrain.config._sources import Format
 
@@ -19,8 +20,8 @@ def to_text(config: dict[Any, Any], file_format: Format) -> str:
     """
     if file_format == "py":
         return to_python(config)
+    _check(config, file_format, "", set())
     data = plain(config)
-    _check(data, file_format, "", set())
     if file_format == "json":
         import json  # only JSON needs it
 
@@ -42,7 +43,8 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
         if id(value) in open_ids:
             raise DumpError(f"{path}: the value contains itself")
         open_ids.add(id(value))
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        items = dict.items(value) if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
             here = f"{path}.{key}" if path else str(key)
             if isinstance(value, dict) and not _is_key(key, file_format):
                 raise DumpError(f"{here}: {file_format} cannot hold the key {key!r}")
@@ -51,7 +53,7 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
     elif isinstance(value, float) and type(value) is float:
         if file_format == "json" and not math.isfinite(value):
             raise DumpError(f"{path}: JSON cannot hold {value!r}")
-    elif type(value) not in (str, int, bool, type(None)):
+    elif type(value) not in (str, int, bool, type(None), LazyObject):
         raise DumpError(
             f"{path}: {file_format} cannot hold {value!r} of type {type(value).__name__}; "
             "dump to .py, or store a plain value"

@@ -122,6 +122,9 @@ class LazyObject:
     def __reduce__(self) -> tuple[Any, ...]:
         return LazyObject, (self._module, self._name, self._location)
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self.build(),)  # a class statement that names it as a base
+
     # What a config computes with, it needs now.
     def __iter__(self) -> Iterator[Any]:
         return iter(self.build())

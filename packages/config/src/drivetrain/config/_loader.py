@@ -28,6 +28,7 @@ from drivetrain.config._python_file import (
     config_keys,
     run_config,
 )
+from drivetrain.config._safe import SafeRoot, evaluate, refuse_environment, require_small
 from drivetrain.config._sources import (
     Format,
     Source,
@@ -54,6 +55,7 @@ class Loader:
         use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
         lazy_import: ``True`` for pure Python files, ``False`` for text-style files, ``None`` to see
             it from the file.
+        safe_root: Folder of files that are read as data only; ``None`` to run Python files.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Loader:
         use_predefined_variables: bool = True,
         use_environment_variables: bool = True,
         lazy_import: bool | None = None,
+        safe_root: str | None = None,
     ) -> None:
         self._use_predefined_variables = use_predefined_variables
         self._use_environment_variables = use_environment_variables
         self._style: Style | None = None
         if lazy_import is not None:
             self._style = "pure" if lazy_import else "text"
+        self._root = None if safe_root is None else SafeRoot(safe_root)
         self._open: list[str] = []
         self.env_variables: dict[str, str] = {}
 
@@ -81,6 +85,8 @@ class Loader:
             asked_by: File and line that named it, for errors.
         """
         scope = None
+        if self._root is not None:
+            self._root.require(path, *(asked_by or (None, None)))
         if "::" in path:
             path, scope = resolve_package_path(path, asked_by=asked_by)
         file_format = format_of(path)
@@ -97,6 +103,10 @@ class Loader:
     ) -> tuple[dict[Any, Any], Source]:
         """Content of a text with its bases merged in, and where it came from."""
         source = Source(filename, file_format, text)
+        if self._root is not None:
+            data = self._load_text_style(source) if file_format == "py" else self._load_data(source)
+            require_small(data, filename, None)
+            return data, source
         if file_format == "py":
             source.style = self._style_of(text, filename)
             if source.style == "pure":
@@ -127,6 +137,7 @@ class Loader:
             source.path,
             use_file_variables=self._use_predefined_variables,
             use_environment=self._use_environment_variables,
+            refuse_environment=None if self._root is None else refuse_environment,
             used_environment=self.env_variables,
             templates=source.templates,
         )
@@ -134,13 +145,18 @@ class Loader:
     # Text style ---------------------------------------------------------------------------------
 
     def _load_text_style(self, source: Source) -> dict[Any, Any]:
-        filled = fill_python(source.text, self._context(source))
+        source.code = fill_python(source.text, self._context(source))
         inherited = _Inherited(source.path)
 
         def on_base(names: Any, lineno: int) -> Any:
             inherited.data = self._load_bases(names, source, lineno)
             return BaseView(inherited.data, source.path)
 
+        if self._root is not None:
+            source.data = evaluate(
+                source.code, source.path, on_base, inherited.value, inherited.text
+            )
+            return self._finish(source, inherited.data)
         namespace = Namespace(
             on_base,
             {
@@ -150,14 +166,19 @@ class Loader:
                 "__base_text__": inherited.text,
             },
         )
-        run_config(compile_config(filled, source.path), namespace, source.path)
-        source.data = config_keys(namespace, filled)
+        run_config(compile_config(source.code, source.path), namespace, source.path)
+        source.data = config_keys(namespace, source.code)
         return self._finish(source, inherited.data)
 
     def _load_data(self, source: Source) -> dict[Any, Any]:
         context = self._context(source)
         marks = Marks(source.text, context)
-        raw = parse_data(source.text, source.format, source.path, marks)
+        fill = marks.in_json if source.format == "json" else marks.in_yaml
+        source.code = fill(source.text)
+        safe = self._root is not None
+        raw = parse_data(source.code, source.format, source.path, marks, safe=safe)
+        if safe:
+            require_small(raw, source.path, 1)
         inherited = _Inherited(source.path)
         if BASE_KEY in raw:
             names = marks.resolve(raw.pop(BASE_KEY), inherited.value)
@@ -312,14 +333,14 @@ class BaseView:
         self.__filename = filename
 
     def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def __getitem__(self, name: str) -> Any:
         if name not in self.__data:
             raise UnknownBaseValueError(
                 f"the bases define no {name!r}{nearest_hint(name, self.__data)}"
             )
         return fresh(self.__data[name])
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
 
     def __contains__(self, name: object) -> bool:
         return name in self.__data
@@ -329,7 +350,7 @@ class BaseView:
 
     def get(self, name: str, default: Any = None) -> Any:
         """A copy of the value under ``name``, or ``default``."""
-        return getattr(self, name) if name in self.__data else default
+        return self[name] if name in self.__data else default
 
 
 def with_scope(data: dict[Any, Any], scope: str) -> dict[Any, Any]:

@@ -24,6 +24,9 @@ def to_python(config: dict[Any, Any]) -> str:
     printer = _Printer(config)
     body = "".join(printer.statement(key, value) for key, value in dict.items(config))
     imports = printer.import_lines()
+    if any(isinstance(value, type) or callable(value) for value in dict.values(config)):
+        # In a pure Python config a class that is assigned to a key is a value, not a helper.
+        imports = "from drivetrain.config import read_base\n" + imports
     return imports + ("\n" if imports and body else "") + body
 
 
@@ -79,7 +82,7 @@ class _Printer:
         finally:
             self._open.discard(id(value))
         one_line = opening + ", ".join(items) + closing
-        if "\n" not in one_line and column + len(one_line) < WIDTH:
+        if "\n" not in one_line and column + len(one_line) <= WIDTH:
             return one_line
         if not items:
             return opening + closing

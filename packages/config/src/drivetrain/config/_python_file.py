@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from drivetrain.config._errors import (
@@ -51,12 +52,28 @@ def compile_config(source: str, filename: str) -> types.CodeType:
     Raises:
         ConfigParseError: If it is not valid Python.
     """
-    try:
+    with _parse_errors(filename):
         return compile(source, filename, "exec", dont_inherit=True)
+
+
+def parse_config(source: str, filename: str) -> ast.Module:
+    """Syntax tree of a config.
+
+    Raises:
+        ConfigParseError: If it is not valid Python.
+    """
+    with _parse_errors(filename):
+        return ast.parse(source, filename)
+
+
+@contextmanager
+def _parse_errors(filename: str) -> Iterator[None]:
+    try:
+        yield
     except (SyntaxError, ValueError) as err:  # ValueError: a null byte, before 3.12
         line = getattr(err, "lineno", None)
         text = (getattr(err, "text", None) or "").strip()
-        shown = f": {text}" if text else ""
+        shown = f": {text[:80]}" if text else ""
         reason = getattr(err, "msg", None) or str(err)
         raise ConfigParseError(
             f"not valid Python: {reason}{shown}", filename=filename, lineno=line

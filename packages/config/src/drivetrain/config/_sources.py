@@ -26,6 +26,7 @@ class Source:
         path: As errors and origins show it.
         format: Of the text.
         text: As it is in the file.
+        code: The text with its templates filled in or marked; lines keep their numbers.
         style: ``"text"`` if it uses ``_base_`` or templates, ``"pure"`` if ``read_base`` or lazy
             imports, ``None`` if it uses none of them.
         data: What the file says itself; for pure Python, all that it defines in the end.
@@ -39,6 +40,7 @@ class Source:
         self.path = path
         self.format: Format = format
         self.text = text
+        self.code = text
         self.style: Style | None = None
         self.data: dict[Any, Any] = {}
         self.bases: list[Source] = []

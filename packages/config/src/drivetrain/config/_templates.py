@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from drivetrain.config._errors import EnvironmentVariableError, TemplateError
 
@@ -54,6 +55,7 @@ class TemplateContext:
         filename: The file, as errors name it.
         use_file_variables: Whether ``{{ fileDirname }}`` and its kin are replaced.
         use_environment: Whether ``{{$NAME:default}}`` is replaced.
+        refuse_environment: Called instead of reading the environment, if given.
         used_environment: Filled with the variables that were found in the environment.
         templates: Filled with what the file uses.
     """
@@ -64,12 +66,14 @@ class TemplateContext:
         *,
         use_file_variables: bool,
         use_environment: bool,
+        refuse_environment: Callable[[str, str, int], NoReturn] | None,
         used_environment: dict[str, str],
         templates: list[Template],
     ) -> None:
         self.filename = filename
         self.use_file_variables = use_file_variables
         self.use_environment = use_environment
+        self.refuse_environment = refuse_environment
         self.used_environment = used_environment
         self.templates = templates
 
@@ -97,6 +101,8 @@ class TemplateContext:
         """
         if template.kind == "file":
             return _file_variable(template.name, self.filename)
+        if self.refuse_environment is not None:
+            self.refuse_environment(template.name, self.filename, template.lineno)
         value = os.environ.get(template.name)
         if value is not None:
             self.used_environment[template.name] = value
@@ -297,14 +303,26 @@ class Marks:
 
     def _value(self, template: Template) -> Any:
         if template.kind == "base":
-            return self._base_value(template.name)
+            with self._placed(template):
+                return self._base_value(template.name)
         text = self._context.text_of(template)
         return text if template.kind == "file" else typed_value(text)
 
     def _text(self, template: Template) -> str:
-        if template.kind == "base":
+        if template.kind != "base":
+            return self._context.text_of(template)
+        with self._placed(template):
             return base_text(self._base_value(template.name), template.name)
-        return self._context.text_of(template)
+
+    @contextmanager
+    def _placed(self, template: Template) -> Iterator[None]:
+        """Give errors about a template its file and line."""
+        try:
+            yield
+        except TemplateError as err:
+            if err.filename is None:
+                err.filename, err.lineno = self._context.filename, template.lineno
+            raise
 
     def as_text(self, text: str) -> str:
         """``text``, which its format quoted, with marks that ask for text and not for a value."""
