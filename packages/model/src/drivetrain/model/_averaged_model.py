@@ -92,26 +92,24 @@ class BaseAveragedModel(nn.Module, ABC):
             AveragingError: If the structure differs.
         """
         own, source = self._own_slots(), self._slots_of(model)
-        params = (own.params(), source.params())
-        floats, others = own.buffers(), source.buffers()
-        if self._count == 0:
-            _copy(*params)
-            _copy(floats.floating + floats.other, others.floating + others.other)
+        averaged, current = own.params(), source.params()
+        copied, originals = own.other_buffers(), source.other_buffers()
+        if self.update_buffers:
+            averaged += own.float_buffers()
+            current += source.float_buffers()
         else:
-            if self._count % self.interval == 0:
-                averaged, current = params
-                if self.update_buffers:
-                    averaged, current = averaged + floats.floating, current + others.floating
-                self._average(averaged, current)
-            if self.update_buffers:
-                _copy(floats.other, others.other)
-            else:
-                _copy(floats.floating + floats.other, others.floating + others.other)
+            copied += own.float_buffers()
+            originals += source.float_buffers()
+        if self._count == 0:
+            _copy(averaged, current)
+        elif self._count % self.interval == 0:
+            self._average(averaged, current)
+        _copy(copied, originals)
         self._count += 1
         self.steps.fill_(self._count)
 
     def _average(self, averaged: list[Tensor], source: list[Tensor]) -> None:
-        if any(s.device != a.device for a, s in zip(averaged, source, strict=True)):
+        if [*map(Tensor.get_device, averaged)] != [*map(Tensor.get_device, source)]:
             source = [s.to(a.device) for a, s in zip(averaged, source, strict=True)]
         self.avg_tensors(averaged, source, self._count)
 

@@ -131,7 +131,7 @@ class BaseModel(BaseModule):
             ModelOutputError: If ``losses`` is no dict, a value is no tensor, or no name contains
                 ``'loss'``.
         """
-        if not isinstance(losses, Mapping):
+        if not isinstance(losses, dict | Mapping):  # dict first: the quicker question
             raise ModelOutputError(
                 f"{type(self).__name__}.forward(mode='loss') must return a dict of losses, "
                 f"got {type(losses).__name__}"
@@ -142,22 +142,22 @@ class BaseModel(BaseModule):
             scalar = value if isinstance(value, Tensor) and value.ndim == 0 else _mean(name, value)
             if "loss" in name:
                 total = scalar if total is None else total + scalar
-            values[name] = scalar.detach()
+            if name != "loss":
+                values[name] = scalar.detach()
         if total is None:
             raise ModelOutputError(
                 f"{type(self).__name__}.forward(mode='loss') returned no loss: a name must contain "
                 f"'loss', got {', '.join(map(repr, losses)) or 'nothing'}"
             )
-        log_vars = {"loss": total.detach()}
-        values.pop("loss", None)
-        log_vars.update(values)
-        return total, log_vars
+        return total, {"loss": total.detach(), **values}
 
     def _run_forward(self, data: Any, mode: str) -> Any:
-        if isinstance(data, Mapping):
+        if isinstance(data, dict):
             return self(**data, mode=mode)
         if isinstance(data, list | tuple):
             return self(*data, mode=mode)
+        if isinstance(data, Mapping):
+            return self(**data, mode=mode)
         raise ModelTypeError(
             f"{type(self).__name__}: the data preprocessor must return a dict, a list or a tuple, "
             f"got {type(data).__name__}"

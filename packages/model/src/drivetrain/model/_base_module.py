@@ -136,10 +136,7 @@ def _init_child(module: nn.Module) -> None:
     elif not getattr(module, "is_init", False):
         init_weights()
         if hasattr(module, "_params_init_info"):
-            update_init_info(
-                module,
-                init_info=f"Initialized by user-defined init_weights of {type(module).__name__}",
-            )
+            update_init_info(module, init_info=f"init_weights of {type(module).__name__}")
 
 
 class Sequential(BaseModule, nn.Sequential):

@@ -36,6 +36,9 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
             values, or both conversions are asked for.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         mean: Sequence[float] | None = None,

@@ -273,9 +273,9 @@ def initialize(
     Args:
         module: The module.
         init_cfg: A node of an initializer, or a list of them, applied in order. ``layer`` says
-            which classes of modules inside are meant. ``override`` is a dict, or a list of them, whose
-            ``name`` names a submodule that is initialized as a whole: by its own node, or without
-            a node by the outer one.
+            which classes of modules inside are meant. ``override`` is a dict, or a list of them,
+            whose ``name`` names a submodule that is initialized as a whole: by its own node, or
+            without a node by the outer one.
 
     Raises:
         ModelTypeError: If ``init_cfg`` or ``override`` is neither dict nor list.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,8 @@ def kaiming_init(
         bias: Fills the bias.
         distribution: ``'normal'`` or ``'uniform'``.
     """
-    fill = nn.init.kaiming_uniform_ if _is_uniform(distribution) else nn.init.kaiming_normal_
+    uniform = _is_uniform(distribution)
+    fill: Any = nn.init.kaiming_uniform_ if uniform else nn.init.kaiming_normal_
     weight, module_bias = _tensors(module)
     if weight is not None:
         fill(weight, a=a, mode=mode, nonlinearity=nonlinearity)

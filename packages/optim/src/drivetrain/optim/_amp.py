@@ -66,7 +66,7 @@ class AmpOptimWrapper(OptimWrapper):
             self.optimizer.register_step_post_hook(self._note_step)
 
     def _make_scaler(self, device_type: str) -> GradScaler:
-        arguments = {"enabled": True, **self._scaler_args}
+        arguments: dict[str, Any] = {"enabled": True, **self._scaler_args}
         if not self.scales_loss:
             return GradScaler(device_type, enabled=False)
         if self._use_fsdp:
@@ -115,8 +115,10 @@ class AmpOptimWrapper(OptimWrapper):
             self._skipped_steps += 1
         elif getattr(self.optimizer, "_step_supports_amp_scaling", False):
             # A fused optimizer decides on the device. Add there too, and look only when asked.
-            found = sum(self.loss_scaler._found_inf_per_device(self.optimizer).values())
-            self._skipped_on_device = found + (self._skipped_on_device or 0)
+            found = self.loss_scaler._found_inf_per_device(self.optimizer)
+            overflowed = torch.stack(list(found.values())).amax()
+            before = self._skipped_on_device
+            self._skipped_on_device = overflowed if before is None else before + overflowed
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Return the context for the forward pass: autocast, and ``no_sync`` inside a group."""

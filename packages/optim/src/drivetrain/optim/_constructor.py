@@ -185,7 +185,7 @@ class DefaultOptimWrapperConstructor:
         dotted = f".{full_name}"
         keys = [key for key in self.paramwise_cfg.get("custom_keys", ()) if key in dotted]
         self._matched_keys.update(keys)
-        return min(keys, key=lambda key: (-len(key), key), default=None)
+        return min(keys, key=lambda key: (-len(key), key)) if keys else None
 
     def _custom_settings(self, custom: Mapping[str, Any]) -> dict[str, Any]:
         settings: dict[str, Any] = {}

@@ -29,7 +29,7 @@ class LRSchedulerMixin:
     """
 
     def __init__(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(optimizer, "lr", *args, **kwargs)
+        super().__init__(optimizer, "lr", *args, **kwargs)  # type: ignore[call-arg]  # a schedule follows
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -44,11 +44,11 @@ class MomentumSchedulerMixin:
         if self.use_betas:
             for group in optimizer.param_groups:
                 group["momentum"] = group["betas"][0]
-        super().__init__(optimizer, "momentum", *args, **kwargs)
+        super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]  # a schedule follows
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """Go on by one step, and write the value where the optimizer reads it."""
-        super().step(*args, **kwargs)  # type: ignore[misc]  # the schedule beside this mixin has it
+        super().step(*args, **kwargs)  # type: ignore[misc]  # a schedule follows
         if self.use_betas:
             for group in self.optimizer.param_groups:  # type: ignore[attr-defined]  # as above
                 group["betas"] = (group["momentum"], *group["betas"][1:])

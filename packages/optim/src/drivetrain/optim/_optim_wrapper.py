@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -218,9 +218,10 @@ class OptimWrapper(BaseOptimWrapper):
         In a pass that does not end a group, a model that offers ``no_sync`` keeps its gradients
         to itself; otherwise nothing happens.
         """
-        if not self._accumulates or self.should_sync() or not hasattr(model, "no_sync"):
+        if not self._accumulates or self.should_sync():
             return _NO_CONTEXT
-        return model.no_sync()
+        no_sync: Callable[[], AbstractContextManager[Any]] | None = getattr(model, "no_sync", None)
+        return _NO_CONTEXT if no_sync is None else no_sync()
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Say where in the run training begins, and how long the run is.
