@@ -460,3 +460,11 @@ def test_a_batch_norm_that_cannot_train_here_is_refused_with_one_that_can(
     ranks: Any, tmp_path: Path
 ) -> None:
     assert all("sync_bn='portable'" in text for text in ranks(_torch_sync_bn, str(tmp_path)))
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_names_of_both(tmp_path: Path) -> None:
+    _single(tmp_path).save_checkpoint(str(tmp_path / "a.pth"))
+    other = SingleDeviceStrategy(work_dir=str(tmp_path))
+    other.prepare(nn.Linear(3, 3))
+    with pytest.raises(dist.StrategyError, match=r"of another model.*\n.*layers\.0\.weight"):
+        other.load_checkpoint(str(tmp_path / "a.pth"))

@@ -36,6 +36,7 @@ from drivetrain.dist._errors import (
     RankFailedError,
     StrategyConfigError,
     StrategyError,
+    WrapperError,
 )
 from drivetrain.dist._group import (
     barrier,
@@ -70,6 +71,7 @@ from drivetrain.dist._randomness import (
     set_random_seed,
     sync_random_seed,
 )
+from drivetrain.dist._separate_ddp import MMSeparateDistributedDataParallel
 from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm, revert_sync_batchnorm
 from drivetrain.dist._transfer import cast_data_device, get_comm_device, get_data_device
 
@@ -80,10 +82,12 @@ __all__ = [
     "GroupError",
     "LauncherError",
     "MMDistributedDataParallel",
+    "MMSeparateDistributedDataParallel",
     "PortableSyncBatchNorm",
     "RankFailedError",
     "StrategyConfigError",
     "StrategyError",
+    "WrapperError",
     "__version__",
     "all_gather",
     "all_gather_object",

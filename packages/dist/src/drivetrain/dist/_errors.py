@@ -7,6 +7,7 @@
     ├── BackendError (also ValueError): a communication backend that cannot work here
     ├── GroupError (also RuntimeError): a process group is missing, doubled, or of another shape
     ├── DataMismatchError (also ValueError): ranks brought data that does not fit together
+    ├── WrapperError (also ValueError): a model that a wrapper cannot take
     ├── RankFailedError (also RuntimeError): another rank failed; carries its message
     └── StrategyError (also RuntimeError): a strategy was used in the wrong order or cannot do it
         └── StrategyConfigError (also ValueError): an argument of a strategy has a wrong value
@@ -33,6 +34,10 @@ class GroupError(DistError, RuntimeError):
 
 class DataMismatchError(DistError, ValueError):
     """Ranks entered one collective with data that cannot be combined."""
+
+
+class WrapperError(DistError, ValueError):
+    """A model has a form that a wrapper, or a rule for sharding it, cannot take."""
 
 
 class RankFailedError(DistError, RuntimeError):

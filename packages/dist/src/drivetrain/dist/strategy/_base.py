@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +14,8 @@ from torch import nn
 
 from drivetrain.checkpoint import (
     _load_checkpoint,
-    _load_checkpoint_to_model,
     get_state_dict,
+    load_state_dict,
     save_checkpoint,
     weights_to_cpu,
 )
@@ -346,10 +348,19 @@ class BaseStrategy(ABC):
         strict: bool = False,
         revise_keys: ReviseKeys = _STRIP_WRAPPER,
     ) -> None:
-        """Put weights into the model; called on all ranks with the same weights."""
-        _load_checkpoint_to_model(
-            self._bare(), {"state_dict": state_dict}, strict, revise_keys=list(revise_keys)
-        )
+        """Put weights into the model; called on all ranks with the same weights.
+
+        Raises:
+            StrategyError: If not one weight of the model is among them.
+        """
+        model = self._bare()
+        report = load_state_dict(model, revised(state_dict, revise_keys), strict, self.logger)
+        if state_dict and not report.loaded:
+            raise StrategyError(
+                f"{type(model).__name__}: the checkpoint is of another model; it has none of its "
+                f"weights.\n  It has:   {_some(state_dict)}\n"
+                f"  Expected: {_some(model.state_dict())}"
+            )
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put a state into the optimizer wrapper; called on all ranks with the same state."""
@@ -515,6 +526,22 @@ class BaseStrategy(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(work_dir={self.work_dir!r}, device={get_device()!r})"
+
+
+def revised(weights: Mapping[str, Any], revise_keys: ReviseKeys) -> dict[str, Any]:
+    """``weights`` with each pattern in their names replaced, in turn."""
+    result = type(weights)() if isinstance(weights, OrderedDict) else {}
+    for name, weight in weights.items():
+        for pattern, replacement in revise_keys:
+            name = re.sub(pattern, replacement, name)
+        result[name] = weight
+    if hasattr(weights, "_metadata"):  # versions of layers, which torch keeps on the dict
+        result._metadata = weights._metadata  # pyrefly: ignore[missing-attribute]
+    return result
+
+
+def _some(weights: Mapping[str, Any]) -> str:
+    return ", ".join(list(weights)[:3]) + (", ..." if len(weights) > 3 else "")
 
 
 def _load_each(schedulers: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
