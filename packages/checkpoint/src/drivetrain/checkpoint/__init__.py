@@ -25,6 +25,12 @@ from drivetrain.checkpoint._loader import (
     _load_checkpoint_with_prefix,
     load_checkpoint,
 )
+from drivetrain.checkpoint._model_table import (
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
 from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
@@ -58,7 +64,11 @@ __all__ = [
     "as_plain_data",
     "export_safetensors",
     "find_latest_checkpoint",
+    "get_deprecated_model_names",
+    "get_external_models",
+    "get_mmcls_models",
     "get_state_dict",
+    "get_torchvision_models",
     "load_checkpoint",
     "load_safetensors",
     "load_state_dict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections import OrderedDict
@@ -10,11 +11,17 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import nn
 
-from drivetrain.checkpoint._errors import CheckpointContentError, SchemeRegistrationError
+from drivetrain.checkpoint._errors import (
+    CheckpointContentError,
+    SchemeRegistrationError,
+    UnknownSchemeError,
+)
 from drivetrain.checkpoint._schemes import (
     load_from_fsspec,
     load_from_http,
     load_from_local,
+    load_from_mmcls,
+    load_from_open_mmlab,
     load_from_torchvision,
 )
 from drivetrain.checkpoint._state_dict import load_state_dict
@@ -39,7 +46,8 @@ class CheckpointLoader:
     """Finds the loader for a name by its prefix; the longest prefix wins.
 
     Known prefixes: none (a local file), ``http://``, ``https://``, ``torchvision://``,
-    ``modelzoo://``, and every other URL that fsspec knows.
+    ``modelzoo://``, ``open-mmlab://``, ``openmmlab://``, ``mmcls://``, and every other URL that
+    fsspec knows.
     """
 
     _schemes: ClassVar[dict[str, Callable[..., Any]]] = {
@@ -48,6 +56,9 @@ class CheckpointLoader:
         "https://": load_from_http,
         "torchvision://": load_from_torchvision,
         "modelzoo://": load_from_torchvision,
+        "open-mmlab://": load_from_open_mmlab,
+        "openmmlab://": load_from_open_mmlab,
+        "mmcls://": load_from_mmcls,
     }
 
     @classmethod
@@ -111,6 +122,11 @@ class CheckpointLoader:
         print_log(f"Load checkpoint from {filename}", logger=logger)
         if weights_only:
             return loader(str(filename), map_location)
+        if "weights_only" not in inspect.signature(loader).parameters:
+            raise UnknownSchemeError(
+                f"{filename}: its loader {loader.__name__} takes no weights_only, "
+                "so it cannot be told to load unsafely"
+            )
         return loader(str(filename), map_location, weights_only=False)
 
     @classmethod

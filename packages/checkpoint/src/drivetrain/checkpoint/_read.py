@@ -20,6 +20,7 @@ from drivetrain.checkpoint._legacy import is_legacy, load_legacy
 from drivetrain.checkpoint._safetensors import is_safetensors, load_safetensors
 from drivetrain.checkpoint._verify import verify_checkpoint
 
+_DEVICE_IS_ABSENT = re.compile("deserialize object on|device not recognized")
 _REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
@@ -54,7 +55,7 @@ def read_checkpoint_file(
     except UnsafeCheckpointError:
         raise
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as err:
-        if "deserialize object on" in str(err):
+        if _DEVICE_IS_ABSENT.search(str(err)):
             raise CheckpointDeviceError(
                 f"{path}: its tensors were saved from a device that is not here.\n"
                 "  What to do: map_location='cpu' (or the device to use)."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from typing import Any
@@ -10,7 +9,13 @@ from urllib.parse import urlsplit
 
 import torch
 
-from drivetrain.checkpoint._errors import MissingLibraryError, UnknownSchemeError
+from drivetrain.checkpoint._model_table import (
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+    url_of,
+)
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.fileio import download, get_file_backend
 
@@ -50,25 +55,43 @@ def load_from_fsspec(filename: str, map_location: Any = None, *, weights_only: b
 def load_from_torchvision(
     filename: str, map_location: Any = None, *, weights_only: bool = True
 ) -> Any:
-    """Load the weights that torchvision publishes for a model: ``torchvision://resnet50``.
+    """Load weights that torchvision publishes: ``torchvision://resnet50``.
 
     Raises:
-        MissingLibraryError: If ``torchvision`` is not installed.
-        UnknownSchemeError: If it has no model of this name.
+        MissingLibraryError: If torchvision is not installed.
+        UnknownSchemeError: If it has none of this name.
+    """
+    url = url_of(filename, get_torchvision_models())
+    return load_from_http(url, map_location, weights_only=weights_only)
+
+
+def load_from_open_mmlab(
+    filename: str, map_location: Any = None, *, weights_only: bool = True
+) -> Any:
+    """Load weights of the table that `get_external_models` shows: ``open-mmlab://vgg16_caffe``.
+
+    Raises:
+        UnknownSchemeError: If there is none of this name.
     """
     name = filename.split("://", 1)[1]
-    try:
-        # By name and here: the library is optional, and as large as torch.
-        models = importlib.import_module("torchvision.models")
-    except ImportError as err:
-        raise MissingLibraryError(f"{filename}: needs torchvision, which is not installed") from err
-    architecture, _, which = name.partition(".")
-    try:
-        weights = models.get_model_weights(architecture)
-        chosen = weights[which] if which else weights.DEFAULT
-    except (ValueError, KeyError, AttributeError) as err:
-        raise UnknownSchemeError(f"{filename}: torchvision has no such weights: {err}") from err
-    return load_from_http(chosen.url, map_location, weights_only=weights_only)
+    current = get_deprecated_model_names().get(name, name)
+    url = url_of(f"open-mmlab://{current}", get_external_models())
+    return load_from_http(url, map_location, weights_only=weights_only)
+
+
+def load_from_mmcls(filename: str, map_location: Any = None, *, weights_only: bool = True) -> Any:
+    """Load a backbone of the table that `get_mmcls_models` shows: ``mmcls://resnet50``.
+
+    Only the weights of the backbone are returned, under their names in it.
+
+    Raises:
+        UnknownSchemeError: If there is none of this name.
+    """
+    url = url_of(filename, get_mmcls_models())
+    checkpoint = load_from_http(url, map_location, weights_only=weights_only)
+    start = "backbone."
+    weights = checkpoint["state_dict"].items()
+    return {"state_dict": {n[len(start) :]: v for n, v in weights if n.startswith(start)}}
 
 
 def _url_and_digest(filename: str) -> tuple[str, str | None]:
