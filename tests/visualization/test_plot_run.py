@@ -18,7 +18,7 @@ from drivetrain.visualization import (
 )
 from drivetrain.visualization._image_grid import displayable
 from drivetrain.visualization._plot_run import best_index, smoothed
-from drivetrain.visualization._records import read_run, steps_per_epoch
+from drivetrain.visualization._records import only_epoch_length, read_run
 
 
 def train(step, loss=1.0, **more):
@@ -183,9 +183,9 @@ def test_a_smoothed_line_stays_a_line_and_passes_over_holes():
 
 
 def test_steps_per_epoch_are_told_only_if_they_are_certain():
-    assert steps_per_epoch({10: 1, 40: 1, 50: 2, 1170: 30}) == 40
-    assert steps_per_epoch({10: 1, 30: 2}) is None
-    assert steps_per_epoch({}) is None
+    assert only_epoch_length({10: 1, 40: 1, 50: 2, 1170: 30}) == 40
+    assert only_epoch_length({10: 1, 30: 2}) is None
+    assert only_epoch_length({}) is None
 
 
 @pytest.mark.parametrize("columns", [None, 2, 20])
@@ -234,3 +234,8 @@ def test_what_gives_no_grid_is_refused(tmp_path):
         image_grid([np.ones((2, 2))], ["a", "b"], tmp_path / "x.png")
     with pytest.raises(DrawingError, match=r"image 0 has shape \(4,\), which is no image"):
         image_grid([np.ones(4)], out=tmp_path / "x.png")
+
+
+def test_validations_at_the_ends_of_epochs_tell_their_length(write_run):
+    ends = [{"mode": "val", "f1": 0.5, "epoch": epoch, "step": 733 * epoch} for epoch in (1, 2, 3)]
+    assert read_run(write_run([train(50), *ends]))[0].steps_per_epoch == 733

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivetrain.visualization._records import Curve, RunRecords, read_run, steps_per_epoch
+from drivetrain.visualization._records import Curve, RunRecords, read_run
 from drivetrain.visualization._style import (
     ACCENT,
     INK,
     MUTED,
     PALETTE,
     new_figure,
+    plain_numbers,
     quiet_axes,
     styled,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_METRICS = 6  # panels; more are named below the picture
+DENSE = 300  # points; more are a cloud rather than a line
 LOG_SCALE_FROM = 30.0  # largest over smallest loss
 SMOOTH_SPAN = 1 / 25  # of all points
 SMALLER_IS_BETTER = ("loss", "error", "perplexity", "mae", "mse", "wer", "cer", "fid", "nll")
@@ -162,11 +164,7 @@ def _draw_losses(axes: Axes, losses: list[Curve], run: RunRecords) -> Axes:
     in_decades = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > LOG_SCALE_FROM
     for i, curve in enumerate(losses):
         color = PALETTE[i % len(PALETTE)]
-        many = len(curve.values) > 20
-        if many:
-            _draw_trend(axes, curve, color, in_decades)
-        width = 1.0 if many else 1.5
-        axes.plot(curve.steps, curve.values, color=color, linewidth=width, label=curve.name)
+        _draw_loss(axes, curve, color, in_decades)
         validated = run.val.get(curve.name)
         if validated is not None:
             axes.plot(
@@ -177,28 +175,57 @@ def _draw_losses(axes: Axes, losses: list[Curve], run: RunRecords) -> Axes:
         _scale_by_decades(axes)
     axes.set_title("Loss" if len(losses) == 1 else "Losses")
     axes.set_ylabel("loss")
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(loc="upper right")
+    _add_legend(axes)
     return axes
 
 
-def _draw_trend(axes: Axes, curve: Curve, color: str, in_decades: bool) -> None:
-    """Draw how a curve goes on the whole, as a broad light line below it."""
-    span = max(len(curve.values) * SMOOTH_SPAN, 5)
-    if in_decades:  # means of the logarithms: on this scale the others run above the curve
-        logs = [math.log(v) if math.isfinite(v) else math.nan for v in curve.values]
-        trend = [math.exp(v) for v in smoothed(logs, span)]
+def _add_legend(axes: Axes) -> None:
+    """Add a legend in a corner, and room for it above the curves."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    if entries < 2:
+        return
+    columns = 1 if entries < 4 else 2
+    share = 0.09 * math.ceil(entries / columns)
+    low, high = axes.get_ylim()
+    in_decades = axes.get_yscale() == "log"
+    axes.set_ylim(low, high * (high / low) ** share if in_decades else high + share * (high - low))
+    axes.legend(loc="upper right", ncols=columns)
+
+
+def _draw_loss(axes: Axes, curve: Curve, color: str, in_decades: bool) -> None:
+    """Draw the values, and how they go on the whole.
+
+    Of a line one sees each turn, so the trend is a broad light line below it. Thousands of points
+    would hide that, and make no line either: they are drawn light, and the trend stands above.
+    """
+    steps, values = curve.steps, curve.values
+    if len(values) <= 20:
+        axes.plot(steps, values, color=color, linewidth=1.5, label=curve.name)
+        return
+    trend = _trend(values, in_decades)
+    if len(values) <= DENSE:
+        axes.plot(steps, trend, color=color, linewidth=6, alpha=0.2, solid_capstyle="round")
+        axes.plot(steps, values, color=color, linewidth=1.0, label=curve.name)
     else:
-        trend = smoothed(curve.values, span)
-    axes.plot(curve.steps, trend, color=color, linewidth=6, alpha=0.2, solid_capstyle="round")
+        axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.25, zorder=1)
+        axes.plot(steps, trend, color=color, linewidth=1.6, label=curve.name)
+
+
+def _trend(values: Sequence[float], in_decades: bool) -> list[float]:
+    span = max(len(values) * SMOOTH_SPAN, 5)
+    if not in_decades:
+        return smoothed(values, span)
+    # Means of the logarithms: on this scale those of the values would run above the curve.
+    logs = [math.log(value) if math.isfinite(value) else math.nan for value in values]
+    return [math.exp(mean) for mean in smoothed(logs, span)]
 
 
 def _scale_by_decades(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # heavy: as above
+    from matplotlib.ticker import LogLocator, NullFormatter  # heavy: only who draws pays
 
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(plain_numbers())
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -232,7 +259,7 @@ def _draw_rate(axes: Axes, rate: Curve) -> Axes:
     axes.set_title("Learning rate")
     axes.set_ylabel("learning rate")
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    axes.yaxis.set_major_formatter(plain_numbers())
     return axes
 
 
@@ -240,7 +267,7 @@ def _draw_steps(axes: Axes, run: RunRecords) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # heavy: only who draws pays
 
     quiet_axes(axes)
-    last, per_epoch = _last_step(run), steps_per_epoch(run.epochs)
+    last, per_epoch = _last_step(run), run.steps_per_epoch
     axes.set_xlim(-0.01 * last, 1.02 * last)
     axes.set_xlabel("step (iterations)" if per_epoch is None else f"step ({per_epoch:,} an epoch)")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -44,7 +44,8 @@ class RunRecords:
         train: Curves of the training.
         val: Curves of the validation.
         test: Curves of the test.
-        epochs: For each step with a record, the epoch that it belongs to.
+        epochs: For each step with a record of training, the epoch that it belongs to.
+        epoch_ends: For each step with a validation, the epoch that it followed.
     """
 
     name: str
@@ -52,6 +53,19 @@ class RunRecords:
     val: dict[str, Curve] = field(default_factory=dict)
     test: dict[str, Curve] = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)
+    epoch_ends: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """How many steps an epoch has, where the records tell."""
+        at_ends = {step / epoch for step, epoch in self.epoch_ends.items() if epoch}
+        if (
+            len(at_ends) == 1
+            and len(self.epoch_ends) > 1
+            and (length := at_ends.pop()).is_integer()
+        ):
+            return int(length)
+        return only_epoch_length(self.epochs)
 
 
 def read_run(source: str | os.PathLike[str]) -> tuple[RunRecords, Path]:
@@ -97,11 +111,11 @@ def _record_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: (file.stat().st_mtime, file))
 
 
-def steps_per_epoch(epochs: dict[int, int]) -> int | None:
+def only_epoch_length(epochs: dict[int, int]) -> int | None:
     """Return how many steps an epoch has, if the records leave only one possibility.
 
     Example:
-        >>> steps_per_epoch({50: 1, 100: 1, 101: 2, 290: 3})
+        >>> only_epoch_length({50: 1, 100: 1, 101: 2, 290: 3})
         100
     """
     at_least = max((math.ceil(step / epoch) for step, epoch in epochs.items() if epoch), default=0)
@@ -173,8 +187,8 @@ def _take_in(run: RunRecords, record: Record) -> None:
     step = record.get("step", record.get("iter"))
     if curves is None or not isinstance(step, (int, float)):
         return
-    if mode == "train" and isinstance(record.get("epoch"), int):
-        run.epochs[int(step)] = record["epoch"]
+    if mode in ("train", "val") and isinstance(record.get("epoch"), int):
+        (run.epochs if mode == "train" else run.epoch_ends)[int(step)] = record["epoch"]
     for name, value in record.items():
         if name not in NOT_CURVES and isinstance(value, (int, float)):
             curves.setdefault(name, Curve(name)).add(int(step), float(value))

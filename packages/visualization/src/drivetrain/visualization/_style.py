@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
 INK = "#1f2933"
 MUTED = "#7b8794"
@@ -33,7 +34,9 @@ SETTINGS: dict[str, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "legend.fontsize": 8,
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "white",
+    "legend.fancybox": False,
     "savefig.dpi": 150,
     "text.color": INK,
     "xtick.color": MUTED,
@@ -65,6 +68,13 @@ def styled() -> Any:
     import matplotlib as mpl  # heavy: see above
 
     return mpl.rc_context(SETTINGS)
+
+
+def plain_numbers() -> Formatter:
+    """Return a formatter of tick labels without a common factor at the end of the axis."""
+    from matplotlib.ticker import FuncFormatter  # heavy: see above
+
+    return FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def quiet_axes(axes: Axes) -> None:
