@@ -116,7 +116,7 @@ def test_no_tracked_file_knows_the_machine_it_was_written_on(root: Path) -> None
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    here = re.compile(rb"(?<![\w.$}])/(root|work|home/\w+|opt/wheels)\b(?!_)")
+    here = re.compile(rb"(?<![\w.$}>])/(root|work|home/\w+|opt/wheels)\b(?!_)")
     tracked = [root / name for name in listed.stdout.decode().split("\0") if name]
     texts = {path: path.read_bytes() for path in tracked if path.is_file()}
     found = [
