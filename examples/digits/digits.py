@@ -1,4 +1,4 @@
-"""What the digits example adds to the engine: a dataset, an augmentation, a network, a metric, a hook."""
+"""What the digits example adds to the engine: dataset, augmentation, network, metric, hook."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CLASSES = tuple(str(digit) for digit in range(10))
 def read_digits() -> np.ndarray:
     """``(1797, 65)`` numbers: 64 pixels from 0 to 16, row by row, and the digit.
 
-    The file lies inside scikit-learn (UCI ML hand-written digits). Reading it here, instead of calling
-    ``load_digits``, saves importing scikit-learn and SciPy.
+    The file lies inside scikit-learn (UCI ML hand-written digits). Reading it here, instead of
+    calling ``load_digits``, saves importing scikit-learn and SciPy.
     """
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
@@ -108,7 +108,9 @@ class DigitsNet(BaseModel):
         data_preprocessor: Config of the preprocessor, which normalizes the images.
     """
 
-    def __init__(self, width: int = 32, dropout: float = 0.2, data_preprocessor: dict | None = None) -> None:
+    def __init__(
+        self, width: int = 32, dropout: float = 0.2, data_preprocessor: dict | None = None
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.features = nn.Sequential(
             _conv(1, width),
@@ -127,7 +129,7 @@ class DigitsNet(BaseModel):
         if mode == "loss":
             return {"loss": F.cross_entropy(logits, label, label_smoothing=0.05)}
         if mode == "predict":
-            return logits.argmax(dim=1)
+            return logits.log_softmax(dim=1)
         return logits
 
 
@@ -140,19 +142,32 @@ def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 @METRICS.register_module()
-class Accuracy(BaseMetric):
-    """Share of the images whose digit was recognized."""
+class DigitScores(BaseMetric):
+    """Share of the digits that were recognized, and mean negative log-likelihood of the true ones.
 
-    def process(self, data_batch: dict, data_samples: torch.Tensor) -> None:
-        self.results += (data_samples.cpu() == data_batch["label"]).tolist()
+    The first is what one wants to know; the second tells apart models that make equally many
+    mistakes.
+    """
 
-    def compute_metrics(self, results: list[bool]) -> dict[str, float]:
-        return {"accuracy": sum(results) / len(results)}
+    def process(self, data_batch: dict, data_samples: list[torch.Tensor]) -> None:
+        for log_probs, label in zip(data_samples, data_batch["label"].tolist(), strict=True):
+            self.results.append((int(log_probs.argmax()) == label, -float(log_probs[label])))
+
+    def compute_metrics(self, results: list[tuple[bool, float]]) -> dict[str, float]:
+        hits, nll = zip(*results, strict=True)
+        return {"accuracy": sum(hits) / len(hits), "nll": sum(nll) / len(nll)}
 
 
 @HOOKS.register_module()
 class MisclassifiedHook(Hook):
-    """After a test, draw the digits that were taken for others into ``misclassified.png``."""
+    """After a test, draw digits that were taken for others into ``misclassified.png``.
+
+    Args:
+        most: How many to draw at the most.
+    """
+
+    def __init__(self, most: int = 24) -> None:
+        self.most = most
 
     def before_test_epoch(self, runner) -> None:
         self._images: list[torch.Tensor] = []
@@ -160,10 +175,12 @@ class MisclassifiedHook(Hook):
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         label = data_batch["label"]
-        for i in (outputs.cpu() != label).nonzero().flatten().tolist():
+        guess = outputs.argmax(dim=1).cpu()
+        for i in (guess != label).nonzero().flatten().tolist():
             self._images.append(data_batch["inputs"][i])
-            self._titles.append(f"{label[i]} taken for {outputs[i]}")
+            self._titles.append(f"{label[i]} taken for {guess[i]}")
 
     def after_test_epoch(self, runner, metrics=None) -> None:
         if self._images and runner.rank == 0:
-            image_grid(self._images, self._titles, out=Path(runner.log_dir, "misclassified.png"))
+            picture = Path(runner.log_dir, "misclassified.png")
+            image_grid(self._images[: self.most], self._titles[: self.most], out=picture)

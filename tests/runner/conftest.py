@@ -35,7 +35,7 @@ class Points(Dataset):
 
 
 class Classifier(BaseModel):
-    """Dropout draws from the global generator, batch norm keeps buffers: both must survive a resume."""
+    """Dropout draws random numbers, batch norm keeps buffers: both must survive a resume."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def loader(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make_runner(tmp_path: Any) -> Callable[..., Runner]:
-    """Build a runner that trains ``Classifier`` for two epochs of five iterations; arguments replace."""
+    """Build a runner that trains for two epochs of five iterations; arguments replace."""
 
     def make(**changes: Any) -> Runner:
         arguments: dict[str, Any] = {
@@ -82,7 +82,9 @@ def make_runner(tmp_path: Any) -> Callable[..., Runner]:
             "train_dataloader": loader(),
             "train_cfg": {"by_epoch": True, "max_epochs": 2},
             "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
-            "param_scheduler": [{"type": "LinearLR", "start_factor": 0.1, "end": 8, "by_epoch": False}],
+            "param_scheduler": [
+                {"type": "LinearLR", "start_factor": 0.1, "end": 8, "by_epoch": False}
+            ],
             "val_dataloader": loader(sampler={"type": "DefaultSampler", "shuffle": False}),
             "val_cfg": {},
             "val_evaluator": {"type": Accuracy},

@@ -66,9 +66,16 @@ ITERS = {
 EMA = {"type": "EMAHook", "momentum": 0.2}
 
 
-def train_interrupted(make_runner, tmp_path, kill_at: int, options: dict[str, Any], every: int) -> Any:
+def train_interrupted(
+    make_runner, tmp_path, kill_at: int, options: dict[str, Any], every: int
+) -> Any:
     """Train whole, train killed and resumed; return both states."""
-    checkpoint = {"type": "CheckpointHook", "interval": every, "by_epoch": False, "save_best": "acc"}
+    checkpoint = {
+        "type": "CheckpointHook",
+        "interval": every,
+        "by_epoch": False,
+        "save_best": "acc",
+    }
     hooks = options.pop("custom_hooks", [])
 
     def make(folder: str, extra: list, **changes: Any) -> Any:
@@ -96,7 +103,9 @@ def train_interrupted(make_runner, tmp_path, kill_at: int, options: dict[str, An
 @pytest.mark.parametrize("kill_at", [4, 7, 12], ids=lambda n: f"killed after {n}")
 @pytest.mark.parametrize("options", [EPOCHS, ITERS], ids=["epochs", "iterations"])
 @pytest.mark.parametrize("hooks", [[], [EMA]], ids=["plain", "ema"])
-def test_resume_continues_mid_epoch_bit_for_bit(make_runner, tmp_path, kill_at, options, hooks) -> None:
+def test_resume_continues_mid_epoch_bit_for_bit(
+    make_runner, tmp_path, kill_at, options, hooks
+) -> None:
     expected, got = train_interrupted(
         make_runner, tmp_path, kill_at, {**options, "custom_hooks": hooks}, every=2
     )
@@ -114,7 +123,7 @@ def test_resume_continues_a_loader_object_bit_for_bit(make_runner, tmp_path, poi
 
 
 def test_a_validation_lost_to_a_kill_is_made_up_for(make_runner, tmp_path) -> None:
-    """The checkpoint of an epoch is written before its validation; dying in between loses nothing."""
+    """An epoch's checkpoint is written before its validation; dying in between loses nothing."""
 
     class KillInValidation(Hook):
         def before_val_epoch(self, runner) -> None:

@@ -26,5 +26,5 @@ test_dataloader = dict(
     collate_fn=dict(type="default_collate"),
 )
 
-val_evaluator = dict(type="Accuracy")
-test_evaluator = dict(type="Accuracy")
+val_evaluator = dict(type="DigitScores")
+test_evaluator = dict(type="DigitScores")

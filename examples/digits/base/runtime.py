@@ -1,11 +1,13 @@
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=10),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="accuracy"),
+    checkpoint=dict(
+        type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="nll", rule="less"
+    ),
 )
 
 custom_hooks = [
     dict(type="EMAHook", momentum=0.01, begin_epoch=1),
-    dict(type="EarlyStoppingHook", monitor="accuracy", min_delta=0.0001, patience=25),
+    dict(type="EarlyStoppingHook", monitor="nll", rule="less", min_delta=0.0001, patience=15),
     dict(type="MisclassifiedHook"),
 ]
 

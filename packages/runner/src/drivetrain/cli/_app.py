@@ -25,7 +25,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def app(ctx: click.Context) -> None:
     """Train, validate and test PyTorch models from config files.
 
-    Exit codes: 0 done, 1 failed, 2 wrong command line or config, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 done, 1 failed, 2 wrong command line or config, 130 stopped by Ctrl-C, 143 by
+    SIGTERM.
     """
     ctx.ensure_object(dict)
 
@@ -35,8 +36,12 @@ def app(ctx: click.Context) -> None:
 @override_arguments
 @click.option("--work-dir", metavar="DIR", help="Folder of checkpoints and logs.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the work dir.")
-@click.option("--load-from", metavar="FILE", help="Start from these weights; with --resume, go on from here.")
-@click.option("--launch", type=click.IntRange(1), metavar="N", help="Train in N processes on this machine.")
+@click.option(
+    "--load-from", metavar="FILE", help="Start from these weights; with --resume, go on from here."
+)
+@click.option(
+    "--launch", type=click.IntRange(1), metavar="N", help="Train in N processes on this machine."
+)
 @click.option(
     "--launcher",
     type=click.Choice(["none", "pytorch", "slurm", "mpi"]),
@@ -44,12 +49,17 @@ def app(ctx: click.Context) -> None:
 )
 @click.option("--amp", is_flag=True, help="Automatic mixed precision.")
 @click.option("--auto-scale-lr", is_flag=True, help="Scale the learning rate with the batch size.")
-@click.option("--test/--no-test", "run_test", default=True, help="Test the best checkpoint at the end.")
+@click.option(
+    "--test/--no-test", "run_test", default=True, help="Test the best checkpoint at the end."
+)
 @debug_option
-def train(config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any) -> None:
+def train(
+    config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any
+) -> None:
     """Train the model of CONFIG, then test its best checkpoint.
 
-    KEY=VALUE overrides a value of the config (optim_wrapper.optimizer.lr=0.01); +KEY=VALUE adds one.
+    KEY=VALUE overrides a value of the config (optim_wrapper.optimizer.lr=0.01); +KEY=VALUE adds
+    one.
     """
     changes = (*overrides, *cfg_options)
     if options["launch"]:
@@ -65,7 +75,9 @@ def _evaluate_command(stage: str, summary: str) -> None:
     @app.command(name=stage, help=summary)
     @config_argument
     @click.argument("arguments", nargs=-1, metavar="[CHECKPOINT] [KEY=VALUE]...")
-    @click.option("--cfg-options", multiple=True, metavar="KEY=VALUE", help="The same as a plain KEY=VALUE.")
+    @click.option(
+        "--cfg-options", multiple=True, metavar="KEY=VALUE", help="The same as a plain KEY=VALUE."
+    )
     @click.option("--work-dir", metavar="DIR", help="Folder of checkpoints and logs.")
     @click.option(
         "--launcher",
@@ -86,13 +98,19 @@ def _evaluate_command(stage: str, summary: str) -> None:
         run_evaluation(stage, config, checkpoint, (*changes, *cfg_options), **options)
 
 
-_evaluate_command("val", "Validate a checkpoint; by default the best one of the work dir, or else the newest.")
-_evaluate_command("test", "Test a checkpoint; by default the best one of the work dir, or else the newest.")
+_evaluate_command(
+    "val", "Validate a checkpoint; by default the best one of the work dir, or else the newest."
+)
+_evaluate_command(
+    "test", "Test a checkpoint; by default the best one of the work dir, or else the newest."
+)
 
 
 @app.command()
 @click.argument("run", type=click.Path())
-@click.option("--out", type=click.Path(), help="The picture; by default run.png in the run's folder.")
+@click.option(
+    "--out", type=click.Path(), help="The picture; by default run.png in the run's folder."
+)
 @debug_option
 def plot(run: str, out: str | None) -> None:
     """Draw loss, learning rate and metrics of RUN, a work dir or a file of scalars."""
@@ -109,15 +127,11 @@ def config() -> None:
 @config.command("show")
 @config_argument
 @override_arguments
-@click.option("--format", "file_format", type=click.Choice(["py", "json", "yaml"]), default="py")
 @debug_option
-def config_show(
-    config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], file_format: str
-) -> None:
+def config_show(config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...]) -> None:
     """Print CONFIG as it will be used: bases merged, overrides applied."""
     cfg = load_config(config, (*overrides, *cfg_options), import_custom_modules=False)
-    text = cfg.pretty_text if file_format == "py" else cfg.dump(file_format=file_format)
-    click.echo(text)
+    click.echo(cfg.pretty_text)
 
 
 @app.group()

@@ -15,9 +15,7 @@ from drivetrain.config import Config, apply_overrides
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
-def complete_override(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[str]:
+def complete_override(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Keys of the config that begin with ``incomplete``, for the shell."""
     path = ctx.params.get("config")
     if not path or "=" in incomplete:
@@ -66,8 +64,13 @@ def override_arguments(command: CommandT) -> CommandT:
 
 def debug_option(command: CommandT) -> CommandT:
     """``--debug``, which the command group reads."""
-    return click.option("--debug", is_flag=True, help="Show tracebacks.", expose_value=False,
-                        callback=_remember_debug)(command)
+    return click.option(
+        "--debug",
+        is_flag=True,
+        help="Show tracebacks.",
+        expose_value=False,
+        callback=_remember_debug,
+    )(command)
 
 
 def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -99,9 +102,17 @@ def default_work_dir(cfg: Config) -> str:
     """The config's ``work_dir``, or ``work_dirs/<name of the config file>``."""
     if cfg.get("work_dir"):
         return str(cfg.work_dir)
-    return os.path.join("work_dirs", Path(cfg.filename).stem)
+    return os.path.join("work_dirs", Path(cfg.filename or "config").stem)
 
 
 def command_prefix() -> str:
     """What to type before ``drivetrain`` where this process was started."""
     return "hatch run " if os.environ.get("HATCH_ENV_ACTIVE") else ""
+
+
+def short_path(path: str) -> str:
+    """``path`` as seen from the current folder, if it lies inside."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return path

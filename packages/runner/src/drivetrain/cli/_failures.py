@@ -23,6 +23,9 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
+#: Their errors say that the command or the config is wrong.
+_CHECKING_PACKAGES = ("drivetrain.config", "drivetrain.registry", "drivetrain.runner")
+
 #: A failure whose message was written to be read: it says where, what and what to do.
 _EXPLAINED_BUILTINS = (OSError, ImportError)
 
@@ -36,14 +39,15 @@ def exit_code_of(err: BaseException) -> int:
     signum = getattr(err, "signum", None)
     if signum is not None:
         return 128 + int(signum)
-    return USAGE if _comes_from(err, "drivetrain.config") else FAILED
+    refused = any(_comes_from(err, package) for package in _CHECKING_PACKAGES)
+    return USAGE if refused else FAILED
 
 
 def show(err: BaseException, *, debug: bool) -> None:
     """Write an error to stderr: its message, and a traceback where that helps.
 
-    Errors of ours, missing files and missing modules speak for themselves; anything else is a bug in
-    somebody's code, and whoever mends it needs the traceback.
+    Errors of ours, missing files and missing modules speak for themselves; anything else is a bug
+    in somebody's code, and whoever mends it needs the traceback.
     """
     if isinstance(err, click.ClickException):
         err.show()

@@ -22,9 +22,17 @@ def launch_training(
     auto_scale_lr: bool,
     run_test: bool,
 ) -> int:
-    """Start the ranks; returns the exit code. A mistake in the config shows before any of them starts."""
+    """Start the ranks; returns the exit code. A wrong config shows before any of them starts."""
     load_config(config, overrides, import_custom_modules=False)
-    argv = ["-m", "drivetrain.runner", "train", config, *overrides, "--launcher", launcher or "pytorch"]
+    argv = [
+        "-m",
+        "drivetrain.runner",
+        "train",
+        config,
+        *overrides,
+        "--launcher",
+        launcher or "pytorch",
+    ]
     values: dict[str, Any] = {"--work-dir": work_dir, "--load-from": load_from}
     flags = {"--resume": resume, "--amp": amp, "--auto-scale-lr": auto_scale_lr}
     for name, value in values.items():

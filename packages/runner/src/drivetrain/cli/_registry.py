@@ -10,7 +10,7 @@ from drivetrain.registry import listing
 def list_text(name: str | None, *, as_json: bool) -> str:
     """The components of a registry, or of all, as text or JSON."""
     rows = listing.list_components(name)
-    return json.dumps(rows, indent=2) if as_json else listing.render_components(rows)
+    return json.dumps(rows, indent=2) if as_json else listing.render_list(rows)
 
 
 def component_text(name: str, *, as_json: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from drivetrain.cli._arguments import command_prefix
+from drivetrain.cli._arguments import command_prefix, short_path
 from drivetrain.visualization import plot_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ class RunReport:
     """
 
     def __init__(
-        self, runner: Runner, config: str, trained_s: float, test_metrics: Mapping[str, float] | None
+        self,
+        runner: Runner,
+        config: str,
+        trained_s: float,
+        test_metrics: Mapping[str, float] | None,
     ) -> None:
         self._runner = runner
         self._config = config
@@ -53,7 +57,7 @@ class RunReport:
         table.add_row("epochs, iterations", f"{runner.progress.epoch}, {runner.progress.iter}")
         table.add_row("training time", str(datetime.timedelta(seconds=round(self._trained_s))))
         for what, path in self._files():
-            table.add_row(what, _short(path))
+            table.add_row(what, short_path(path))
         return table
 
     def _files(self) -> list[tuple[str, str]]:
@@ -67,9 +71,9 @@ class RunReport:
         return files
 
     def _next_commands(self) -> list[tuple[str, str]]:
-        prefix, work_dir = command_prefix(), _short(self._runner.work_dir)
+        prefix, work_dir = command_prefix(), short_path(self._runner.work_dir)
         best = self._runner.message_hub.get_info("best_ckpt")
-        test = f"{prefix}drivetrain test {self._config}" + (f" {_short(best)}" if best else "")
+        test = f"{prefix}drivetrain test {self._config}" + (f" {short_path(best)}" if best else "")
         return [
             ("test again", test),
             ("change something", f"{prefix}drivetrain train {self._config} KEY=VALUE"),
@@ -99,11 +103,3 @@ def _console() -> Console:
 
 def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _short(path: str) -> str:
-    """``path`` as seen from the current folder, if it lies inside."""
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return path

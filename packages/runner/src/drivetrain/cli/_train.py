@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from drivetrain.checkpoint import CheckpointFolder
-from drivetrain.cli._arguments import command_prefix, default_work_dir, load_config
+from drivetrain.cli._arguments import (
+    command_prefix,
+    default_work_dir,
+    load_config,
+    short_path,
+)
 from drivetrain.cli._report import RunReport
 from drivetrain.config import Config
 from drivetrain.dist import broadcast_object, infer_launcher, is_main_process, record_failure
 from drivetrain.registry import RUNNERS
 from drivetrain.runner import NothingToResumeError, Runner, RunnerConfigError, TrainingInterrupted
+from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner.hooks import InterruptHook, ProgressHook
 from drivetrain.runner.hooks._hook import Hook
 
@@ -51,7 +60,7 @@ def run_training(
         runner = build_runner(cfg)
         started_s = time.monotonic()
         with live(runner, InterruptHook()):
-            _train(runner, config)
+            _train(runner, config, overrides)
             trained_s = time.monotonic() - started_s
             metrics = _test_best(runner) if run_test else None
         if is_main_process():
@@ -60,7 +69,9 @@ def run_training(
 
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for by ``runner_type``, else a ``Runner``."""
-    runner_class = RUNNERS.get(cfg.runner_type) if cfg.get("runner_type") else Runner
+    runner_class: Any = RUNNERS.get(cfg.runner_type) if cfg.get("runner_type") else Runner
+    if runner_class is None:
+        raise RunnerConfigError(f"runner_type: no {cfg.runner_type!r} in registry 'runner'")
     return runner_class.from_cfg(cfg)
 
 
@@ -83,7 +94,7 @@ def failures_recorded() -> Iterator[None]:
 
 @contextmanager
 def live(runner: Runner, *hooks: Hook) -> Iterator[None]:
-    """Show the run on the terminal and add ``hooks``; whatever happens, give terminal and signals back."""
+    """Show the run on the terminal, with ``hooks`` added; give terminal and signals back after."""
     for hook in (ProgressHook(), *hooks):
         runner.register_hook(hook)
     try:
@@ -98,19 +109,20 @@ def live(runner: Runner, *hooks: Hook) -> Iterator[None]:
                 close()
 
 
-def _train(runner: Runner, config: str) -> None:
+def _train(runner: Runner, config: str, overrides: Sequence[str]) -> None:
     try:
         runner.train()
     except TrainingInterrupted as stop:
         if is_main_process():
-            command = f"{command_prefix()}drivetrain train {config} --work-dir {runner.work_dir} --resume"
+            work_dir = short_path(runner.work_dir)
+            words = ["drivetrain", "train", config, *overrides, "--work-dir", work_dir, "--resume"]
             click.echo(f"\nStopped at iteration {runner.progress.iter}. State: {stop.checkpoint}")
-            click.echo(f"Go on:  {command}")
+            click.echo(f"Go on:  {command_prefix()}{shlex.join(words)}")
         sys.exit(128 + stop.signum)
 
 
 def _test_best(runner: Runner) -> dict[str, float] | None:
-    """Metrics of the best checkpoint on the test data, or of the last state where none is the best."""
+    """Metrics of the best checkpoint on the test data; of the last state where there is none."""
     if runner.test_loop is None:
         return None
     best = broadcast_object(runner.message_hub.get_info("best_ckpt"))
@@ -136,7 +148,9 @@ def _require_checkpoint(cfg: Config) -> None:
 def _use_amp(cfg: Config) -> None:
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
-        raise RunnerConfigError(f"--amp: works with OptimWrapper, but optim_wrapper.type is {kind!r}")
+        raise RunnerConfigError(
+            f"--amp: works with OptimWrapper, but optim_wrapper.type is {kind!r}"
+        )
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
 
@@ -153,9 +167,4 @@ def _use_auto_scale_lr(cfg: Config) -> None:
 
 def _write_traceback_to_log(runner: Runner) -> None:
     """Keep the traceback with the run; what a person sees is decided at the top."""
-    record = runner.logger.makeRecord(
-        runner.logger.name, logging.ERROR, __file__, 0, "The run failed.", (), sys.exc_info()
-    )
-    for handler in runner.logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.emit(record)
+    log_to_file(runner.logger, f"The run failed.\n{traceback.format_exc()}", logging.ERROR)

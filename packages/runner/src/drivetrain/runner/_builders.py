@@ -1,4 +1,4 @@
-"""Turning what a config says about evaluators, loops, log processors and visualizers into objects."""
+"""Turning configs of evaluators, loops, log processors and visualizers into objects."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 Node = Mapping[str, Any]
 
 
-def build_evaluator(evaluator: Evaluator | BaseMetric | Node | Sequence[Node | BaseMetric]) -> Evaluator:
+def build_evaluator(
+    evaluator: Evaluator | BaseMetric | Node | Sequence[Node | BaseMetric],
+) -> Evaluator:
     """An evaluator from itself, from metrics, or from a config.
 
     Args:
-        evaluator: An evaluator; one metric or a list of metrics, as objects or configs; or a dict with
-            ``metrics`` and, for an evaluator of another class, ``type``.
+        evaluator: An evaluator; one metric or a list of metrics, as objects or configs; or a dict
+            with ``metrics`` and, for an evaluator of another class, ``type``.
     """
     if isinstance(evaluator, Evaluator):
         return evaluator
@@ -56,7 +58,7 @@ def build_visualizer(visualizer: Visualizer | Node | None, name: str, save_dir: 
     """
     if isinstance(visualizer, Visualizer):
         return visualizer
-    defaults = {"name": name, "save_dir": save_dir}
+    defaults: dict[str, Any] = {"name": name, "save_dir": save_dir}
     if visualizer is None:
         defaults["vis_backends"] = [{"type": "LocalVisBackend"}]
     elif not isinstance(visualizer, Mapping):
@@ -80,20 +82,36 @@ def build_train_loop(loop: BaseLoop | Node, runner: Engine, dataloader: Any) -> 
             )
         by_epoch = node.pop("by_epoch")
         node["type"] = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+    parts = {"runner": runner, "dataloader": _loader(runner, "train", dataloader)}
     with building("train_cfg"):
-        return LOOPS.build(node, default_args={"runner": runner, "dataloader": dataloader})
+        return LOOPS.build(node, default_args=parts)
 
 
 def build_eval_loop(
     mode: str, loop: BaseLoop | Node, runner: Engine, dataloader: Any, evaluator: Any
 ) -> BaseLoop:
-    """A validation or test loop (``mode``) from itself or from its config, whose ``type`` may be left out."""
+    """A validation or test loop (``mode``) from itself or a config; ``type`` may be left out."""
     if isinstance(loop, BaseLoop):
         return loop
     node = {"type": f"{mode.capitalize()}Loop", **_node(f"{mode}_cfg", loop)}
-    parts = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
+    with building(f"{mode}_evaluator"):
+        evaluator = runner.build_evaluator(evaluator)
+    parts = {
+        "runner": runner,
+        "dataloader": _loader(runner, mode, dataloader),
+        "evaluator": evaluator,
+    }
     with building(f"{mode}_cfg"):
         return LOOPS.build(node, default_args=parts)
+
+
+def _loader(runner: Engine, stage: str, dataloader: Any) -> Any:
+    if not isinstance(dataloader, dict):
+        return dataloader
+    with building(f"{stage}_dataloader"):
+        return runner.build_dataloader(
+            dataloader, seed=runner.seed, diff_rank_seed=runner.diff_rank_seed
+        )
 
 
 def _node(name: str, value: Any) -> Node:

@@ -1,36 +1,34 @@
-"""The engine behind ``Runner`` and ``FlexibleRunner``: it holds the pieces, builds them when they are
-needed, runs loops and calls hooks. Devices, processes, precision and state belong to the strategy.
+"""The engine behind ``Runner`` and ``FlexibleRunner``.
+
+It holds the pieces, builds them when they are needed, runs loops and calls hooks. Devices,
+processes, precision and state belong to the strategy.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader
 
-from drivetrain.checkpoint import CheckpointFolder
 from drivetrain.config import Config
 from drivetrain.dataset import build_dataloader
-from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
+from drivetrain.dist import is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator
-from drivetrain.fileio import join_path
-from drivetrain.logging import MessageHub, MMLogger
+from drivetrain.logging import MessageHub
 from drivetrain.registry import DefaultScope
 from drivetrain.runner import _builders
-from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._errors import MissingPartError, RunnerConfigError
 from drivetrain.runner._hook_list import HookList
+from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
-from drivetrain.runner._plain_data import to_plain
 from drivetrain.runner._priority import Priority
-from drivetrain.runner._progress import Progress
+from drivetrain.runner._run_state import RunState
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -58,10 +56,12 @@ def check_parts(parts: Mapping[str, Any]) -> None:
                 f"  Missing: {', '.join(missing)}"
             )
     if parts.get("param_scheduler") and parts.get("optim_wrapper") is None:
-        raise RunnerConfigError("param_scheduler needs an optim_wrapper whose parameters it schedules")
+        raise RunnerConfigError(
+            "param_scheduler needs an optim_wrapper whose parameters it schedules"
+        )
 
 
-class Engine:
+class Engine(RunState):
     """Holds the pieces of a run and lets them work; not meant to be constructed by itself.
 
     Args:
@@ -109,13 +109,13 @@ class Engine:
         self._train_dataloader = parts.get("train_dataloader")
         self._val_dataloader = parts.get("val_dataloader")
         self._test_dataloader = parts.get("test_dataloader")
-        self._train_loop: BaseLoop | dict[str, Any] | None = parts.get("train_cfg")
-        self._val_loop: BaseLoop | dict[str, Any] | None = parts.get("val_cfg")
-        self._test_loop: BaseLoop | dict[str, Any] | None = parts.get("test_cfg")
+        self._train_loop = parts.get("train_cfg")
+        self._val_loop = parts.get("val_cfg")
+        self._test_loop = parts.get("test_cfg")
         self._val_evaluator = parts.get("val_evaluator")
         self._test_evaluator = parts.get("test_evaluator")
-        self.optim_wrapper = parts.get("optim_wrapper")
-        self.param_schedulers = parts.get("param_scheduler")
+        self.optim_wrapper: Any = parts.get("optim_wrapper")
+        self.param_schedulers: Any = parts.get("param_scheduler")
         self._compile = compile
         self._load_from = None if load_from is None else str(load_from)
         self._resume = resume
@@ -133,124 +133,11 @@ class Engine:
         self.log_processor = self.build_log_processor(log_processor)
         self._hook_list = HookList()
         self.register_hooks(default_hooks, custom_hooks)
-        self.logger.debug(self._hook_list.describe())
+        self._log_surroundings()
         self.dump_config()
 
-    # ---------------------------------------------------------------- what a run is
-
-    @property
-    def experiment_name(self) -> str:
-        """Name of the experiment, with the time at which it was started."""
-        return self.strategy.experiment_name
-
-    @property
-    def timestamp(self) -> str:
-        """Time at which the experiment was started, ``YYYYMMDD_HHMMSS``; the same on all ranks."""
-        return self.strategy.timestamp
-
-    @property
-    def work_dir(self) -> str:
-        """Folder of checkpoints and logs."""
-        return self.strategy.work_dir
-
-    @property
-    def log_dir(self) -> str:
-        """Folder of this start's logs, inside the work dir."""
-        return self.strategy.log_dir
-
-    @property
-    def logger(self) -> MMLogger:
-        """The logger of the run."""
-        return self.strategy.logger
-
-    @property
-    def model_name(self) -> str:
-        """Class name of the model."""
-        model = getattr(self.model, "module", self.model)
-        return str(model.get("type")) if isinstance(model, dict) else type(model).__name__
-
-    @property
-    def distributed(self) -> bool:
-        """Whether several processes train together."""
-        return self.strategy.distributed
-
-    @property
-    def launcher(self) -> str:
-        """How the processes were launched."""
-        return self.strategy.launcher
-
-    @property
-    def rank(self) -> int:
-        """Number of this process among all."""
-        return self.strategy.rank
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes."""
-        return self.strategy.world_size
-
-    @property
-    def seed(self) -> int:
-        """Seed of the run; the same on all ranks."""
-        return self.strategy.seed
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether only deterministic algorithms are used."""
-        return self.strategy.deterministic
-
-    @property
-    def diff_rank_seed(self) -> bool:
-        """Whether each rank has a random state of its own."""
-        return self.strategy.diff_rank_seed
-
-    # ---------------------------------------------------------------- how far it is
-
-    @property
-    def has_train_loop(self) -> bool:
-        """Whether the training loop is built."""
-        return isinstance(self._train_loop, BaseLoop)
-
-    @property
-    def progress(self) -> Progress:
-        """Position of the training at its last step border."""
-        loop = self._train_loop
-        if not isinstance(loop, BaseLoop):
-            return Progress()
-        progress = getattr(loop, "progress", None)
-        return progress if progress is not None else Progress(epoch=self.epoch, iter=self.iter)
-
-    @property
-    def epoch(self) -> int:
-        """Index of the training epoch in progress."""
-        return self._train_loop.epoch if isinstance(self._train_loop, BaseLoop) else 0
-
-    @property
-    def iter(self) -> int:
-        """Index of the training iteration in progress."""
-        return self._train_loop.iter if isinstance(self._train_loop, BaseLoop) else 0
-
-    @property
-    def max_epochs(self) -> int:
-        """Number of training epochs."""
-        return self.train_loop.max_epochs
-
-    @property
-    def max_iters(self) -> int:
-        """Number of training iterations."""
-        return self.train_loop.max_iters
-
-    @property
-    def val_interval(self) -> int:
-        """Epochs or iterations between two validations."""
-        return self.train_loop.val_interval
-
-    @property
-    def val_begin(self) -> int:
-        """Epochs or iterations before the first validation."""
-        return self.train_loop.val_begin
-
-    # ---------------------------------------------------------------- loops and their data, built on demand
+    # ---------------------------------------------------------------- loops and their data, built
+    # on demand
 
     @property
     def train_loop(self) -> Any:
@@ -332,7 +219,9 @@ class Engine:
             "test", loop, self, self._test_dataloader, self._test_evaluator
         )
 
-    def build_log_processor(self, log_processor: LogProcessor | dict[str, Any] | None) -> LogProcessor:
+    def build_log_processor(
+        self, log_processor: LogProcessor | dict[str, Any] | None
+    ) -> LogProcessor:
         """A log processor from itself or from a config."""
         return _builders.build_log_processor(log_processor)
 
@@ -395,7 +284,7 @@ class Engine:
         return self._hook_list.describe()
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call every hook that does something at ``fn_name``, a documented point or one of a custom loop.
+        """Call the hooks that act at ``fn_name``, a documented point or a custom loop's own.
 
         Raises:
             TypeError: If a hook does not take the arguments; names the hook.
@@ -404,7 +293,7 @@ class Engine:
             try:
                 method(self, **kwargs)
             except TypeError as err:
-                raise TypeError(f"{type(method.__self__).__name__}.{fn_name}: {err}") from err
+                raise TypeError(f"{method.__qualname__}: {err}") from err
 
     # ---------------------------------------------------------------- running
 
@@ -486,203 +375,20 @@ class Engine:
             )
         self.model = self.strategy.model
 
-    # ---------------------------------------------------------------- state
-
-    def load_or_resume(self) -> None:
-        """Resume, load weights, or do nothing, as the arguments of the runner say; at most once."""
-        if self._has_loaded:
-            return
-        self._has_loaded = True
-        if self._resume:
-            source = self._load_from or self._find_latest()
-            if source is not None:
-                self.resume(source)
-                return
-        if self._load_from is not None:
-            self.load_checkpoint(self._load_from)
-
-    def _find_latest(self) -> str | None:
-        """Newest good checkpoint of the work dir; rank 0 looks, and all ranks take its answer."""
-        found: str | None = None
-        if is_main_process():
-            folder = CheckpointFolder(self.work_dir)
-            found = folder.latest()
-            for path, reason in folder.skipped:
-                self.logger.warning(f"Passed over {path}: {reason}")
-        found = broadcast_object(found)
-        if found is None:
-            self.logger.info(f"No checkpoint in {self.work_dir}: training starts from the beginning.")
-        return found
-
-    def resume(
-        self,
-        filename: str,
-        resume_optimizer: bool = True,
-        resume_param_scheduler: bool = True,
-        map_location: str | Callable = "default",
-    ) -> None:
-        """Continue from a checkpoint.
-
-        Args:
-            filename: Path or URL of the checkpoint.
-            resume_optimizer: Restore the optimizer.
-            resume_param_scheduler: Restore the schedulers.
-            map_location: Where tensors go; ``"default"`` is the device of this process.
-        """
-        loop = self.train_loop
-        self._prepare(training=True)
-        self.is_resuming = True
-        try:
-            checkpoint = self.strategy.resume(
-                filename,
-                resume_optimizer=resume_optimizer,
-                resume_param_scheduler=resume_param_scheduler,
-                map_location=map_location,
-                callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
-            )
-        finally:
-            self.is_resuming = False
-        self._has_loaded = True
-        reseed(self.train_dataloader, self.seed)
-        loop.load_progress(Progress.from_checkpoint(checkpoint))
-        if "message_hub" in checkpoint:
-            self.message_hub.load_state_dict(checkpoint["message_hub"])
-        self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
-        self._random_states = checkpoint.get("random_state")
-        self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
-        self.logger.info(f"Resumed from {filename}: epoch {loop.epoch}, iteration {loop.iter}.")
-
-    def restore_random_state(self) -> None:
-        """Bring the random generators to where the resumed run had them; does so once.
-
-        The loop calls it right before the first thing that the interrupted run would have done next:
-        building a model or a loader must not move them.
-        """
-        states, self._random_states = self._random_states, None
-        if states and self.rank < len(states):
-            load_random_state_dict(states[self.rank])
-
-    def _warn_of_other_data(self, dataset_meta: Any) -> None:
-        current = to_plain(getattr(self.train_dataloader.dataset, "metainfo", None))
-        if dataset_meta is not None and dataset_meta != current:
-            self.logger.warning(
-                "The dataset's metainfo differs from the checkpoint's: is this the same dataset?\n"
-                f"  Checkpoint: {dataset_meta}\n"
-                f"  Now:        {current}"
-            )
-
-    def load_checkpoint(
-        self,
-        filename: str,
-        map_location: str | Callable = "cpu",
-        strict: bool = False,
-        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
-    ) -> dict[str, Any]:
-        """Load weights into the model.
-
-        Args:
-            filename: Path or URL of the checkpoint.
-            map_location: Where tensors go first.
-            strict: Whether the keys must fit exactly; else what does not fit is reported.
-            revise_keys: Pairs of a regular expression and its replacement, applied to each key.
-
-        Returns:
-            The checkpoint.
-        """
-        self._prepare(training=False)
-        checkpoint = self.strategy.load_checkpoint(
-            filename,
-            map_location=map_location,
-            strict=strict,
-            revise_keys=list(revise_keys),
-            callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
-        )
-        self._has_loaded = True
-        self.logger.info(f"Loaded weights from {filename}.")
-        return checkpoint
-
-    def save_checkpoint(
-        self,
-        out_dir: str,
-        filename: str,
-        file_client_args: dict[str, Any] | None = None,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        meta: dict[str, Any] | None = None,
-        by_epoch: bool = True,
-        backend_args: dict[str, Any] | None = None,
-    ) -> str:
-        """Write the state of the run; to be called on all ranks.
-
-        Args:
-            out_dir: Folder.
-            filename: Name of the file in it.
-            file_client_args: Former name of ``backend_args``.
-            save_optimizer: Save what the optimizer needs to go on.
-            save_param_scheduler: Save what the schedulers need to go on.
-            meta: Further entries of the checkpoint's ``meta``.
-            by_epoch: Kept for compatibility; the position that is saved counts both.
-            backend_args: How to reach the store.
-
-        Returns:
-            Path of the checkpoint.
-        """
-        if meta is not None and not isinstance(meta, dict):
-            raise TypeError(f"meta is a dict or None, got {type(meta).__name__}")
-        backend_args = backend_args if backend_args is not None else file_client_args
-        path = str(join_path(out_dir, filename, backend_args=backend_args))
-        progress = self.progress
-        extra = {
-            "meta": {
-                **(meta or {}),
-                "epoch": progress.epoch,
-                "iter": progress.iter,
-                "cfg": self.cfg.pretty_text,
-                "seed": self.seed,
-                "experiment_name": self.experiment_name,
-                "time": time.strftime("%Y%m%d_%H%M%S"),
-                "drivetrain_version": __version__,
-                "dataset_meta": to_plain(
-                    getattr(self.train_dataloader.dataset, "metainfo", None)
-                    if self.has_train_loop
-                    else None
-                ),
-            },
-            "progress": progress.state_dict(),
-            "message_hub": self.message_hub.state_dict(),
-            "hooks": to_plain(self._hook_list.state_dict()),
-        }
-        self.strategy.save_checkpoint(
-            path,
-            save_optimizer=save_optimizer,
-            save_param_scheduler=save_param_scheduler,
-            extra_ckpt=extra,
-            callback=lambda state: self.call_hook("before_save_checkpoint", checkpoint=state),
-            backend_args=backend_args,
-        )
-        return path
-
-    def save_interrupted(self) -> str:
-        """Write a checkpoint to resume from, and point to it; returns its path."""
-        name = f"interrupted_iter_{self.progress.iter}.pth"
-        path = self.save_checkpoint(self.work_dir, name)
-        if is_main_process():
-            CheckpointFolder(self.work_dir).set_latest(name)
-        return path
+    def _log_surroundings(self) -> None:
+        """Put what matters for repeating the run into its log file; the terminal is for results."""
+        system, runtime = self.strategy.collect_env()
+        for title, facts in (("System", system), ("Runtime", runtime)):
+            rows = "\n".join(f"  {name}: {value}" for name, value in facts.items())
+            log_to_file(self.logger, f"{title}:\n{rows}")
+        log_to_file(self.logger, f"Config:\n{self.cfg.pretty_text}")
+        log_to_file(self.logger, self._hook_list.describe())
 
     def dump_config(self) -> None:
         """Write the whole config into the work dir, under its own name."""
         if is_main_process():
             name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
             self.cfg.dump(os.path.join(self.work_dir, name))
-
-
-def reseed(dataloader: DataLoader, seed: int) -> None:
-    """Give ``seed`` to the samplers of ``dataloader`` that have one."""
-    inner = getattr(dataloader.batch_sampler, "sampler", None)
-    for owner in (dataloader, dataloader.sampler, dataloader.batch_sampler, inner):
-        if isinstance(getattr(owner, "seed", None), int):
-            owner.seed = seed
 
 
 def _length(dataloader: DataLoader) -> int | None:

@@ -53,9 +53,10 @@ class EvalLoop(BaseLoop):
         runner.call_hook(f"before_{mode}_epoch")
         runner.model.eval()
         self._losses = {}
+        dataset: Any = self.dataloader.dataset
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        metrics = self.evaluator.evaluate(len(dataset))
         metrics.update(self._mean_losses())
         runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
         runner.call_hook(f"after_{mode}")
@@ -85,7 +86,8 @@ class EvalLoop(BaseLoop):
         last = outputs[-1]
         if not isinstance(last, BaseDataElement) or last.keys() != ["loss"]:
             return outputs
-        losses = last.loss if isinstance(last.loss, dict) else {"loss": last.loss}
+        loss = last.get("loss")
+        losses = loss if isinstance(loss, dict) else {"loss": loss}
         for name, value in losses.items():
             values = value if isinstance(value, (list, tuple)) else [value]
             for one in values:

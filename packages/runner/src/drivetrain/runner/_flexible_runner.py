@@ -15,6 +15,7 @@ from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import RUNNERS, STRATEGIES, building
 from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._config_check import check_config
 from drivetrain.runner._engine import Engine
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._log_processor import LogProcessor
@@ -129,6 +130,8 @@ class FlexibleRunner(Engine):
         cfg = copy.deepcopy(as_config(cfg))
         if cfg.get("model") is None:
             raise RunnerConfigError(f"{cfg.filename or 'the config'} has no 'model'")
+        if cfg.get("check_config", True):
+            check_config(cfg)
         names = (*RUNNER_ARGUMENTS, "strategy", "compile")
         return cls(**{n: cfg.get(n) for n in names if cfg.get(n) is not None}, cfg=cfg)
 

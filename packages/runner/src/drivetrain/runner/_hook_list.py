@@ -44,7 +44,9 @@ class HookList:
         """The hooks, earliest first."""
         return self._hooks
 
-    def register(self, hook: Hook | dict[str, Any], priority: int | str | Priority | None = None) -> Hook:
+    def register(
+        self, hook: Hook | dict[str, Any], priority: int | str | Priority | None = None
+    ) -> Hook:
         """Build ``hook`` if it is a node, and insert it behind all of the same or a higher rank.
 
         The priority is the argument, else the node's ``priority``, else the hook's own.
@@ -55,7 +57,9 @@ class HookList:
             node_priority = node.pop("priority", None)
             hook = HOOKS.build(node)
         if not isinstance(hook, Hook):
-            raise TypeError(f"a hook is a Hook or a config of one, got {type(hook).__name__}: {hook!r}")
+            raise TypeError(
+                f"a hook is a Hook or a config of one, got {type(hook).__name__}: {hook!r}"
+            )
         chosen = next(p for p in (priority, node_priority, hook.priority) if p is not None)
         level = get_priority(chosen)
         at = len(self._hooks)
@@ -66,7 +70,9 @@ class HookList:
         self._bound.clear()
         return hook
 
-    def register_defaults(self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None) -> None:
+    def register_defaults(
+        self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None
+    ) -> None:
         """Register the six defaults, with ``hooks`` merged over them; ``name=None`` removes one."""
         merged: dict[str, Any] = {name: dict(node) for name, node in DEFAULT_HOOKS.items()}
         for name, hook in (hooks or {}).items():
@@ -85,7 +91,7 @@ class HookList:
                 f"custom_hooks is a list of hooks or of their configs, got {type(hooks).__name__}"
             )
         for index, hook in enumerate(hooks or ()):
-            with building(f"custom_hooks.{index}"):
+            with building(f"custom_hooks[{index}]"):
                 self.register(hook)
 
     def at(self, point: str) -> tuple[Callable[..., None], ...]:

@@ -1,4 +1,4 @@
-"""Opening a data loader in the middle of an epoch, at the batch after the last one that was used."""
+"""Opening a data loader in the middle of an epoch, after the last batch that was used."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def open_epoch(dataloader: DataLoader, progress: Progress) -> Iterator[Any]:
     """Iterate over the rest of the epoch that ``progress`` is in.
 
     Loaders that ``build_dataloader`` made from a config start at the right batch at once. A loader
-    object of the user's draws its order from torch's global generator: the state from which it did is
-    kept in ``progress``, so that the same order can be drawn again, and what was used is passed over.
+    object of the user's draws its order from torch's global generator: the state from which it did
+    is kept in ``progress``, so that the same order can be drawn again, and what was used is passed
+    over.
     """
     set_epoch(dataloader, progress.epoch)
     start = progress.batch_in_epoch

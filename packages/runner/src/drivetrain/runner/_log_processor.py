@@ -24,12 +24,13 @@ Record = dict[str, Any]
 class LogProcessor:
     """Smooth what was recorded, and put it into one line.
 
-    Losses, times and gradient norms are averaged over the last ``window_size`` iterations, everything
-    else is shown as it was last.
+    Losses, times and gradient norms are averaged over the last ``window_size`` iterations,
+    everything else is shown as it was last.
 
     Args:
         window_size: Iterations to average over.
-        by_epoch: Count epochs and batches in the line (``Epoch(train) [2][10/25]``), not iterations.
+        by_epoch: Count epochs and batches in the line (``Epoch(train) [2][10/25]``), not
+            iterations.
         custom_cfg: Further statistics, each a dict with ``data_src`` (name of a scalar),
             ``method_name`` (``mean``, ``max``, ``min``, ``current`` or one registered with
             ``HistoryBuffer``), ``window_size`` (a number, ``"epoch"`` or ``"global"``) and
@@ -38,7 +39,8 @@ class LogProcessor:
         mean_pattern: Regular expression of the names that are averaged.
 
     Raises:
-        ValueError: If ``custom_cfg`` replaces a figure twice, or asks for epochs where iterations count.
+        ValueError: If ``custom_cfg`` replaces a figure twice, or asks for epochs where iterations
+            count.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class LogProcessor:
         self.custom_cfg = [dict(cfg) for cfg in custom_cfg or ()]
         self.num_digits = num_digits
         self.mean_pattern = re.compile(mean_pattern)
-        #: The record of the last training line; a display shows it without reading the device again.
+        #: The record of the last training line; a display shows it without reading the device
+        # again.
         self.latest: Record = {}
         self._check_custom_cfg()
 
@@ -185,7 +188,7 @@ class LogProcessor:
         )
 
     def _head_after_iter(self, runner: Engine, batch_idx: int, mode: Mode, record: Record) -> str:
-        """Where in the run the line stands; aligned, so that the columns below one another are the same."""
+        """Where in the run the line stands; aligned, so that columns stay below one another."""
         if not self.by_epoch and mode == "train":
             total = runner.max_iters
             return f"Iter(train) [{runner.iter + 1:>{len(str(total))}}/{total}]  "
@@ -226,7 +229,7 @@ class LogProcessor:
 
     @staticmethod
     def _epoch(runner: Engine, mode: Mode) -> int:
-        """Number of the epoch in progress; a validation belongs to the epoch that has just ended."""
+        """Number of the epoch; a validation belongs to the one that has just ended."""
         if mode == "train":
             return runner.epoch + 1
         return runner.epoch if runner.has_train_loop else 1

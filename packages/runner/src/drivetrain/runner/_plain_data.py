@@ -12,7 +12,8 @@ import torch
 def to_plain(value: Any) -> Any:
     """``value`` with numbers, strings, lists, tuples, dicts and tensors only.
 
-    NumPy arrays become tensors, NumPy numbers Python ones; what is none of these becomes its ``repr``.
+    NumPy arrays become tensors, NumPy numbers Python ones; what is none of these becomes its
+    ``repr``.
     """
     if value is None or isinstance(value, (torch.Tensor, bytes)):
         return value

@@ -34,9 +34,9 @@ class Progress:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict[str, Any]) -> Progress:
-        """Read the position from a checkpoint, also one that has only ``meta.epoch``/``meta.iter``."""
+        """Read the position from a checkpoint, if need be from ``meta.epoch`` and ``meta.iter``."""
         if "progress" in checkpoint:
-            known = {k: v for k, v in checkpoint["progress"].items() if k in cls.__dataclass_fields__}
-            return cls(**known)
+            saved = checkpoint["progress"]
+            return cls(**{key: saved[key] for key in cls.__dataclass_fields__ if key in saved})
         meta = checkpoint.get("meta", {})
         return cls(epoch=int(meta.get("epoch", 0)), iter=int(meta.get("iter", 0)))

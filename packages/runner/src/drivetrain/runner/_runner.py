@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from drivetrain.config import Config
 from drivetrain.dist.strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
 from drivetrain.evaluator import Evaluator
-from drivetrain.registry import RUNNERS
+from drivetrain.registry import RUNNERS, building
 from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._config_check import check_config
 from drivetrain.runner._engine import Engine
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._log_processor import LogProcessor
@@ -32,7 +33,8 @@ class Runner(Engine):
     a runner that only tests needs no training parts.
 
     Args:
-        model: The model; with ``train_step``, ``val_step`` and ``test_step`` as far as they are used.
+        model: The model; with ``train_step``, ``val_step`` and ``test_step`` as far as they are
+            used.
         work_dir: Folder of checkpoints; logs go into a folder in it that is named after the time.
         train_dataloader: Loader of the training data.
         val_dataloader: Loader of the validation data.
@@ -40,8 +42,8 @@ class Runner(Engine):
         train_cfg: The training loop; without a ``type``, ``by_epoch`` chooses one.
         val_cfg: The validation loop; ``dict()`` for the default one.
         test_cfg: The test loop; ``dict()`` for the default one.
-        auto_scale_lr: ``enable`` and ``base_batch_size``, to scale the learning rate linearly with the
-            real batch size.
+        auto_scale_lr: ``enable`` and ``base_batch_size``, to scale the learning rate linearly with
+            the real batch size.
         optim_wrapper: The optimizer and how it is stepped.
         param_scheduler: A scheduler, or a list of them.
         val_evaluator: Metrics of the validation.
@@ -50,11 +52,11 @@ class Runner(Engine):
         custom_hooks: Further hooks.
         data_preprocessor: Put into a model config that has none.
         load_from: Checkpoint to load weights from; with ``resume``, to go on from.
-        resume: Go on from ``load_from``, or from the newest good checkpoint in ``work_dir``; without
-            one, start afresh.
+        resume: Go on from ``load_from``, or from the newest good checkpoint in ``work_dir``;
+            without one, start afresh.
         launcher: ``"none"``, ``"pytorch"`` (torchrun), ``"slurm"`` or ``"mpi"``.
-        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg`` (``backend``, ``timeout`` in seconds; by
-            default the best backend of the device) and ``resource_limit``.
+        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg`` (``backend``, ``timeout`` in
+            seconds; by default the best backend of the device) and ``resource_limit``.
         log_processor: Maker of the log lines.
         log_level: Level of the logger.
         visualizer: Trackers of scalars and pictures; by default local files.
@@ -149,7 +151,11 @@ class Runner(Engine):
     def from_cfg(cls, cfg: Config | Node) -> Runner:
         """Build a runner from a whole config; its keys are the arguments of ``Runner``.
 
+        The config is looked through first, so that a typo in a test dataset shows now and not after
+        training; ``check_config=False`` in it leaves that out.
+
         Raises:
+            CheckError: If the config has unknown types or arguments; names all of them.
             RunnerConfigError: If ``model`` or ``work_dir`` is missing.
         """
         cfg = copy.deepcopy(as_config(cfg))
@@ -158,6 +164,8 @@ class Runner(Engine):
                 raise RunnerConfigError(
                     f"{cfg.filename or 'the config'} has no {key!r}, which every runner needs"
                 )
+        if cfg.get("check_config", True):
+            check_config(cfg)
         arguments = {name: cfg.get(name) for name in RUNNER_ARGUMENTS if cfg.get(name) is not None}
         return cls(**arguments, cfg=cfg)
 
@@ -171,7 +179,8 @@ class Runner(Engine):
 
     def build_model(self, model: nn.Module | Node) -> nn.Module:
         """The model, from itself or from its config; placed and wrapped when it is first used."""
-        return self.strategy.build_model(model)
+        with building("model"):
+            return self.strategy.build_model(model)
 
     def wrap_model(self, model_wrapper_cfg: Node | None, model: nn.Module) -> nn.Module:
         """Place ``model`` and wrap it for the processes that there are.

@@ -143,7 +143,8 @@ class EpochBasedTrainLoop(TrainLoop):
         dynamic_intervals: Pairs of an epoch and the interval from there on.
 
     Raises:
-        RunnerConfigError: If ``max_epochs`` or ``val_interval`` makes no sense, or the loader is empty.
+        RunnerConfigError: If ``max_epochs`` or ``val_interval`` makes no sense, or the loader is
+            empty.
     """
 
     def __init__(
@@ -159,9 +160,10 @@ class EpochBasedTrainLoop(TrainLoop):
         self._max_epochs = _whole_number("max_epochs", max_epochs)
         self._batches_per_epoch = len(self.dataloader)
         if self._batches_per_epoch == 0:
+            dataset: Any = self.dataloader.dataset
             raise RunnerConfigError(
-                "train_dataloader yields no batch: its dataset has "
-                f"{len(self.dataloader.dataset)} samples, batch_size is {self.dataloader.batch_size}, "
+                f"train_dataloader yields no batch: its dataset has {len(dataset)} samples, "
+                f"batch_size is {self.dataloader.batch_size}, "
                 f"drop_last is {self.dataloader.drop_last}"
             )
 

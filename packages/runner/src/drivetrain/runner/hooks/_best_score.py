@@ -32,7 +32,10 @@ def infer_rule(
         ValueError: If the name says nothing; the remedy is to give a rule.
     """
     name = key.lower()
-    tables: tuple[tuple[Rule, Sequence[str]], ...] = (("greater", greater_keys), ("less", less_keys))
+    tables: tuple[tuple[Rule, Sequence[str]], ...] = (
+        ("greater", greater_keys),
+        ("less", less_keys),
+    )
     for rule, keys in tables:
         if name in {k.lower() for k in keys}:
             return rule

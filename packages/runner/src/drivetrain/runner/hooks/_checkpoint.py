@@ -32,8 +32,10 @@ class CheckpointHook(Hook):
             work dir is appended.
         max_keep_ckpts: How many periodic checkpoints to keep; -1 for all.
         save_last: Save at the end of training whatever the interval.
-        save_best: Metric, metrics, or ``"auto"`` (the first reported) whose best checkpoint is kept.
-        rule: ``"greater"``, ``"less"``, a list with one for each of ``save_best``, or None to infer.
+        save_best: Metric, metrics, or ``"auto"`` (the first reported) whose best checkpoint is
+            kept.
+        rule: ``"greater"``, ``"less"``, a list with one for each of ``save_best``, or None to
+            infer.
         greater_keys: Names of metrics, or parts of names, of which more is better.
         less_keys: Names of metrics, or parts of names, of which less is better.
         file_client_args: Former name of ``backend_args``.
@@ -67,9 +69,13 @@ class CheckpointHook(Hook):
         save_begin: int = 0,
     ) -> None:
         if filename_tmpl is not None and filename_tmpl.count("{}") != 1:
-            raise ValueError(f"CheckpointHook: filename_tmpl needs one '{{}}', got {filename_tmpl!r}")
+            raise ValueError(
+                f"CheckpointHook: filename_tmpl needs one '{{}}', got {filename_tmpl!r}"
+            )
         if max_keep_ckpts == 0 or max_keep_ckpts < -1:
-            raise ValueError(f"CheckpointHook: max_keep_ckpts is -1 or at least 1, got {max_keep_ckpts}")
+            raise ValueError(
+                f"CheckpointHook: max_keep_ckpts is -1 or at least 1, got {max_keep_ckpts}"
+            )
         self.interval = interval
         self.by_epoch = by_epoch
         self.save_optimizer = save_optimizer
@@ -121,7 +127,7 @@ class CheckpointHook(Hook):
             self._save_periodic(runner)
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
-        """Keep the state if a metric is the best so far; a validation outside of training saves nothing."""
+        """Keep the state if a metric is the best so far; outside of training save nothing."""
         if not self._best or not runner.is_training:
             return
         if not metrics:
@@ -151,7 +157,7 @@ class CheckpointHook(Hook):
         if is_main_process():
             self._folder.set_latest(name)
             while 0 < self.max_keep_ckpts < len(self._kept):
-                self._folder.remove(self._kept.pop(0))
+                self._drop(self._kept.pop(0))
         elif self.max_keep_ckpts > 0:
             del self._kept[: -self.max_keep_ckpts]
 
@@ -168,8 +174,8 @@ class CheckpointHook(Hook):
         runner.message_hub.update_info(f"best_score{suffix}", value)
         runner.message_hub.update_info(f"best_ckpt{suffix}", path)
         self._save(runner, name)
-        if is_main_process() and old not in (None, name):
-            self._folder.remove(old)
+        if is_main_process() and old is not None and old != name:
+            self._drop(old)
         runner.logger.info(f"The best checkpoint with {value:.4f} {best.key} is saved to {path}.")
 
     def _save(self, runner: Engine, name: str) -> None:
@@ -181,6 +187,13 @@ class CheckpointHook(Hook):
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
         )
+
+    def _drop(self, name: str) -> None:
+        """Remove a checkpoint if it is there: a resumed run remembers files of before its kill."""
+        try:
+            self._folder.remove(name)
+        except FileNotFoundError:
+            pass
 
     def state_dict(self) -> dict[str, Any]:
         """Best scores and the files that belong to this run."""

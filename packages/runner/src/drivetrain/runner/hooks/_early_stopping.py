@@ -41,7 +41,9 @@ class EarlyStoppingHook(Hook):
         stopping_threshold: float | None = None,
     ) -> None:
         if patience < 1:
-            raise ValueError(f"EarlyStoppingHook: patience is at least 1 validation, got {patience}")
+            raise ValueError(
+                f"EarlyStoppingHook: patience is at least 1 validation, got {patience}"
+            )
         self.monitor = monitor
         self.min_delta = abs(min_delta)
         self.strict = strict
@@ -77,7 +79,9 @@ class EarlyStoppingHook(Hook):
         else:
             self.wait_count += 1
         if self._reached(value):
-            return f"{self.monitor} is {value:.6g}, the threshold {self.stopping_threshold} is reached"
+            return (
+                f"{self.monitor} is {value:.6g}, the threshold {self.stopping_threshold} is reached"
+            )
         if self.wait_count >= self.patience:
             return (
                 f"{self.monitor} has not improved on {self._best.value:.6g} "

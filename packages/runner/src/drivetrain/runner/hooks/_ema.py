@@ -63,7 +63,7 @@ class EMAHook(Hook):
         """Make the averaged copy."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.src_model: nn.Module = model
-        self.ema_model = MODELS.build(self.ema_cfg, default_args={"model": model})
+        self.ema_model: Any = MODELS.build(self.ema_cfg, default_args={"model": model})
 
     def before_train(self, runner: Engine) -> None:
         """Refuse an average that would never start."""
@@ -118,7 +118,7 @@ class EMAHook(Hook):
         self._swap_parameters()
 
     def before_save_checkpoint(self, runner: Engine, checkpoint: dict[str, Any]) -> None:
-        """Store the average under ``state_dict`` and the trained weights under ``ema_state_dict``."""
+        """Store the average as ``state_dict``, the trained weights as ``ema_state_dict``."""
         checkpoint["ema_state_dict"] = self.ema_model.state_dict()
         self._swap_state_dicts(checkpoint)
 

@@ -44,8 +44,8 @@ class Hook:
     """Something to do at points of a run, without touching its loop.
 
     Override the points that you need; the engine calls those and pays for nothing else. Each is
-    called with the runner. ``_before_epoch``, ``_after_epoch``, ``_before_iter`` and ``_after_iter``
-    serve train, val and test at once and are told the ``mode``.
+    called with the runner. ``_before_epoch``, ``_after_epoch``, ``_before_iter`` and
+    ``_after_iter`` serve train, val and test at once and are told the ``mode``.
 
     A hook that has state offers ``state_dict()`` (plain types and tensors) and
     ``load_state_dict(state)``: the engine then saves it in checkpoints and restores it on resume.
@@ -178,7 +178,7 @@ class Hook:
         """After each iteration of any kind."""
 
     def every_n_epochs(self, runner: Engine, n: int, start: int = 0) -> bool:
-        """Whether the current epoch, counted from 1 and from ``start`` on, is a multiple of ``n``."""
+        """Whether the current epoch, counted from 1, is ``start`` plus a multiple of ``n``."""
         finished = runner.epoch + 1
         return n > 0 and finished >= start and (finished - start) % n == 0
 
@@ -187,7 +187,7 @@ class Hook:
         return n > 0 and (batch_idx + 1) % n == 0
 
     def every_n_train_iters(self, runner: Engine, n: int, start: int = 0) -> bool:
-        """Whether the training iteration, counted from 1 and from ``start`` on, is a multiple of ``n``."""
+        """Whether the iteration, counted from 1, is ``start`` plus a multiple of ``n``."""
         finished = runner.iter + 1
         return n > 0 and finished >= start and (finished - start) % n == 0
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class InterruptHook(Hook):
     """On a signal, finish the step, save a checkpoint, and raise ``TrainingInterrupted``.
 
-    The handler only sets a flag; the training is saved whole and goes on with ``resume=True``. A second
-    signal of the same kind stops at once, as Python would without this hook.
+    The handler only sets a flag; the training is saved whole and goes on with ``resume=True``. A
+    second signal of the same kind stops at once, as Python would without this hook.
 
     Ranks may receive a signal at different steps. They compare their flags every
     ``agree_every_iters`` iterations, so that all stop at the same one.

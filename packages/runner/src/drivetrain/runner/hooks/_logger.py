@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
 from drivetrain.registry import HOOKS
@@ -27,8 +27,9 @@ class LoggerHook(Hook):
         out_suffix: Endings of the files that are copied.
         keep_local: Keep the local files after they were copied.
         file_client_args: Former name of ``backend_args``.
-        log_metric_by_epoch: Write the epoch, not the iteration, into the log line of a metric. Records
-            for trackers always carry both, and the iteration as their step: one clock for all curves.
+        log_metric_by_epoch: Write the epoch, not the iteration, into the log line of a metric.
+            Records for trackers always carry both, and the iteration as their step: one clock for
+                all curves.
         backend_args: How to reach the store of ``out_dir``.
 
     Raises:
@@ -50,7 +51,9 @@ class LoggerHook(Hook):
         backend_args: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(interval, int) or interval < 1:
-            raise ValueError(f"LoggerHook: interval is a number of iterations from 1 on, got {interval!r}")
+            raise ValueError(
+                f"LoggerHook: interval is a number of iterations from 1 on, got {interval!r}"
+            )
         self.interval = interval
         self.ignore_last = ignore_last
         self.interval_exp_name = interval_exp_name
@@ -94,8 +97,10 @@ class LoggerHook(Hook):
             return True
         if self.ignore_last:
             return False
-        return self.end_of_epoch(runner.train_dataloader, batch_idx) if by_epoch else (
-            self.is_last_train_iter(runner)
+        return (
+            self.end_of_epoch(runner.train_dataloader, batch_idx)
+            if by_epoch
+            else (self.is_last_train_iter(runner))
         )
 
     def after_val_iter(
@@ -110,7 +115,9 @@ class LoggerHook(Hook):
     ) -> None:
         """Write a line on the pace of a test."""
         if self.every_n_inner_iters(batch_idx, self.interval):
-            runner.logger.info(runner.log_processor.get_log_after_iter(runner, batch_idx, "test")[1])
+            runner.logger.info(
+                runner.log_processor.get_log_after_iter(runner, batch_idx, "test")[1]
+            )
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a validation."""
@@ -120,7 +127,7 @@ class LoggerHook(Hook):
         """Write the metrics of a test."""
         self._after_eval_epoch(runner, "test", len(runner.test_dataloader))
 
-    def _after_eval_epoch(self, runner: Engine, mode: str, batches: int) -> None:
+    def _after_eval_epoch(self, runner: Engine, mode: Literal["val", "test"], batches: int) -> None:
         record, line = runner.log_processor.get_log_after_epoch(runner, batches, mode)
         runner.logger.info(line)
         stamped = {"mode": mode, **record, "epoch": runner.epoch, "iter": runner.iter}

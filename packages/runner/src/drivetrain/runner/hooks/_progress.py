@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show bars for training and for the validation inside it, with the figures of the last log line.
+    """Show bars for training and the validation inside it, with the figures of the last log line.
 
     Args:
         enabled: Show them; None means only where the output is an interactive terminal.
@@ -25,7 +25,7 @@ class ProgressHook(Hook):
 
     def __init__(self, enabled: bool | None = None) -> None:
         self._enabled = enabled
-        self._display: RunProgress | None = None
+        self._display = RunProgress(False)
         self._shown: Any = None
         self._score = ""
 
@@ -90,8 +90,7 @@ class ProgressHook(Hook):
 
     def close(self) -> None:
         """Give the terminal back; also right after an error."""
-        if self._display is not None:
-            self._display.close()
+        self._display.close()
 
     def _start(self, phase: str, total: int | None, completed: int = 0) -> None:
         self._display.start(phase, total, completed)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @HOOKS.register_module()
 class SyncBuffersHook(Hook):
-    """Average the model's floating-point buffers over the ranks before they are evaluated or saved."""
+    """Average the model's floating-point buffers over the ranks, after each training epoch."""
 
     priority = "NORMAL"
 

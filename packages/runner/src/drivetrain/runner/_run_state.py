@@ -1,0 +1,245 @@
+"""Writing the state of a run, and getting it back."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.config import Config
+from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
+from drivetrain.fileio import join_path
+from drivetrain.logging import MessageHub
+from drivetrain.runner.__about__ import __version__
+from drivetrain.runner._hook_list import HookList
+from drivetrain.runner._plain_data import to_plain
+from drivetrain.runner._progress import Progress
+from drivetrain.runner._run_facts import RunFacts
+
+
+class RunState(RunFacts):
+    """Checkpoints: what goes in, what comes out, and which one a run begins with."""
+
+    cfg: Config
+    message_hub: MessageHub
+    is_resuming: bool
+    _hook_list: HookList
+    _load_from: str | None
+    _resume: bool
+    _has_loaded: bool
+    _random_states: list[Any] | None
+
+    @property
+    @abstractmethod
+    def train_dataloader(self) -> DataLoader:
+        """The loader of the training data."""
+
+    @abstractmethod
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks that act at ``fn_name``."""
+
+    @abstractmethod
+    def _prepare(self, *, training: bool) -> None:
+        """Let the strategy build and wrap what is not ready yet."""
+
+    def load_or_resume(self) -> None:
+        """Resume, load weights, or do nothing, as the arguments of the runner say; at most once."""
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        if self._resume:
+            source = self._load_from or self._find_latest()
+            if source is not None:
+                self.resume(source)
+                return
+        if self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def _find_latest(self) -> str | None:
+        """Newest good checkpoint of the work dir; rank 0 looks, and all ranks take its answer."""
+        found: str | None = None
+        if is_main_process():
+            folder = CheckpointFolder(self.work_dir)
+            found = folder.latest()
+            for path, reason in folder.skipped:
+                self.logger.warning(f"Passed over {path}: {reason}")
+        found = broadcast_object(found)
+        if found is None:
+            self.logger.info(
+                f"No checkpoint in {self.work_dir}: training starts from the beginning."
+            )
+        return found
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = "default",
+    ) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            filename: Path or URL of the checkpoint.
+            resume_optimizer: Restore the optimizer.
+            resume_param_scheduler: Restore the schedulers.
+            map_location: Where tensors go; ``"default"`` is the device of this process.
+        """
+        loop = self.train_loop
+        self._prepare(training=True)
+        self.is_resuming = True
+        try:
+            checkpoint = self.strategy.resume(
+                filename,
+                resume_optimizer=resume_optimizer,
+                resume_param_scheduler=resume_param_scheduler,
+                map_location=map_location,
+                callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+            )
+        finally:
+            self.is_resuming = False
+        self._has_loaded = True
+        reseed(self.train_dataloader, self.seed)
+        loop.load_progress(Progress.from_checkpoint(checkpoint))
+        if "message_hub" in checkpoint:
+            self.message_hub.load_state_dict(checkpoint["message_hub"])
+        self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
+        self._random_states = checkpoint.get("random_state")
+        self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
+        self.logger.info(f"Resumed from {filename}: epoch {loop.epoch}, iteration {loop.iter}.")
+
+    def restore_random_state(self) -> None:
+        """Bring the random generators to where the resumed run had them; does so once.
+
+        The loop calls it right before the first thing that the interrupted run would have done
+        next: building a model or a loader must not move them.
+        """
+        states, self._random_states = self._random_states, None
+        if states and self.rank < len(states):
+            load_random_state_dict(states[self.rank])
+
+    def _warn_of_other_data(self, dataset_meta: Any) -> None:
+        current = to_plain(getattr(self.train_dataloader.dataset, "metainfo", None))
+        if dataset_meta is not None and dataset_meta != current:
+            self.logger.warning(
+                "The dataset's metainfo differs from the checkpoint's: is this the same dataset?\n"
+                f"  Checkpoint: {dataset_meta}\n"
+                f"  Now:        {current}"
+            )
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = "cpu",
+        strict: bool = False,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict[str, Any]:
+        """Load weights into the model.
+
+        Args:
+            filename: Path or URL of the checkpoint.
+            map_location: Where tensors go first.
+            strict: Whether the keys must fit exactly; else what does not fit is reported.
+            revise_keys: Pairs of a regular expression and its replacement, applied to each key.
+
+        Returns:
+            The checkpoint.
+        """
+        self._prepare(training=False)
+        checkpoint = self.strategy.load_checkpoint(
+            filename,
+            map_location=map_location,
+            strict=strict,
+            revise_keys=list(revise_keys),
+            callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+        )
+        self._has_loaded = True
+        self.logger.info(f"Loaded weights from {filename}.")
+        return checkpoint
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> str:
+        """Write the state of the run; to be called on all ranks.
+
+        Args:
+            out_dir: Folder.
+            filename: Name of the file in it.
+            file_client_args: Former name of ``backend_args``.
+            save_optimizer: Save what the optimizer needs to go on.
+            save_param_scheduler: Save what the schedulers need to go on.
+            meta: Further entries of the checkpoint's ``meta``.
+            by_epoch: Kept for compatibility; the position that is saved counts both.
+            backend_args: How to reach the store.
+
+        Returns:
+            Path of the checkpoint.
+        """
+        if meta is not None and not isinstance(meta, dict):
+            raise TypeError(f"meta is a dict or None, got {type(meta).__name__}")
+        backend_args = backend_args if backend_args is not None else file_client_args
+        path = str(join_path(out_dir, filename, backend_args=backend_args))
+        progress = self.progress
+        extra = {
+            "meta": {
+                **(meta or {}),
+                "epoch": progress.epoch,
+                "iter": progress.iter,
+                "cfg": self.cfg.pretty_text,
+                "seed": self.seed,
+                "experiment_name": self.experiment_name,
+                "time": time.strftime("%Y%m%d_%H%M%S"),
+                "drivetrain_version": __version__,
+                "dataset_meta": to_plain(
+                    getattr(self.train_dataloader.dataset, "metainfo", None)
+                    if self.has_train_loop
+                    else None
+                ),
+            },
+            "progress": progress.state_dict(),
+            "message_hub": self.message_hub.state_dict(),
+            "hooks": to_plain(self._hook_list.state_dict()),
+        }
+        self.strategy.save_checkpoint(
+            path,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            extra_ckpt=extra,
+            callback=lambda state: self.call_hook("before_save_checkpoint", checkpoint=state),
+            backend_args=backend_args,
+        )
+        return path
+
+    def save_interrupted(self) -> str:
+        """Write a checkpoint to resume from, and point to it; returns its path."""
+        name = f"interrupted_iter_{self.progress.iter}.pth"
+        path = self.save_checkpoint(self.work_dir, name)
+        if is_main_process():
+            CheckpointFolder(self.work_dir).set_latest(name)
+        return path
+
+
+def reseed(dataloader: DataLoader, seed: int) -> None:
+    """Give ``seed`` to the samplers of ``dataloader`` that have one."""
+    batch_sampler: Any = dataloader.batch_sampler
+    owners: tuple[Any, ...] = (
+        dataloader,
+        dataloader.sampler,
+        batch_sampler,
+        getattr(batch_sampler, "sampler", None),
+    )
+    for owner in owners:
+        if isinstance(getattr(owner, "seed", None), int):
+            owner.seed = seed
