@@ -148,3 +148,9 @@ def test_a_model_without_forward_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="forward"):
         Empty()
+
+
+def test_a_reported_number_of_samples_goes_with_the_loss_and_is_not_logged() -> None:
+    total, logged = Net().parse_losses({"loss": torch.tensor(1.0), "num_samples": 5})
+    assert total.num_samples == 5
+    assert list(logged) == ["loss"]

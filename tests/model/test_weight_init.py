@@ -127,7 +127,7 @@ def test_layers_are_selected_by_class_name() -> None:
 def test_a_base_class_selects_its_subclasses() -> None:
     net = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm2d(2))
     initialize(net, {"type": "Constant", "layer": "_BatchNorm", "val": 5})
-    assert [float(layer.weight[0]) for layer in net] == [5, 5]
+    assert [layer.weight[0].item() for layer in net] == [5, 5]
 
 
 def test_an_override_names_a_submodule() -> None:

@@ -95,3 +95,40 @@ def test_batchnorm_and_accumulation_together_are_warned_about(caplog_of) -> None
     lines = caplog_of(lambda: wrapper.initialize_count_status(model, 3, 8))
     assert any("inside a group of 2 accumulated passes" in line for line in lines)
     assert any("BatchNorm" in line for line in lines)
+
+
+def test_passes_of_unequal_sizes_weigh_by_their_samples_where_the_model_reports_them(model) -> None:
+    twin = copy.deepcopy(model)
+    batches = [torch.randn(size, 3) for size in (5, 1, 2)]
+    wrapper = OptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        accumulative_counts=2,
+        clip_grad={"max_norm": 100.0},
+    )
+    wrapper.initialize_count_status(model, 0, 3)
+    for batch in batches:
+        loss = loss_of(model, batch)
+        loss.num_samples = len(batch)
+        wrapper.update_params(loss)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for group in (torch.cat(batches[:2]), batches[2]):
+        optimizer.zero_grad()
+        loss_of(twin, group).backward()
+        optimizer.step()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_fully_sharded_model_is_told_when_to_communicate() -> None:
+    class Sharded(nn.Linear):
+        def set_requires_gradient_sync(self, sync: bool) -> None:
+            told.append(sync)
+
+    told: list[bool] = []
+    model = Sharded(3, 1)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=2)
+    for _ in range(4):
+        with wrapper.optim_context(model):
+            loss = loss_of(model, torch.ones(1, 3))
+        wrapper.update_params(loss)
+    assert told == [False, True, False, True]

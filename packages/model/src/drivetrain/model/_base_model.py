@@ -122,6 +122,8 @@ class BaseModel(BaseModule):
         Args:
             losses: By name, a tensor (its mean counts) or a list of tensors (the sum of their means
                 counts). Names that contain ``'loss'`` are summed; the others are only logged.
+                ``num_samples``, if there, is the number of samples that the losses are means over;
+                accumulated passes and ranks are then weighted by it.
 
         Returns:
             The sum, to be differentiated, and all values as detached scalars, ``'loss'`` (the sum)
@@ -137,8 +139,12 @@ class BaseModel(BaseModule):
                 f"got {type(losses).__name__}"
             )
         total: Tensor | None = None
+        num_samples: int | Tensor | None = None
         values: dict[str, Tensor] = {}
         for name, value in losses.items():
+            if name == "num_samples":
+                num_samples = value  # type: ignore[assignment]  # a count, not a loss
+                continue
             scalar = value if isinstance(value, Tensor) and value.ndim == 0 else _mean(name, value)
             if "loss" in name:
                 total = scalar if total is None else total + scalar
@@ -149,6 +155,9 @@ class BaseModel(BaseModule):
                 f"{type(self).__name__}.forward(mode='loss') returned no loss: a name must contain "
                 f"'loss', got {', '.join(map(repr, losses)) or 'nothing'}"
             )
+        if num_samples is not None:
+            # On the tensor itself: so it reaches the optimizer wrapper through every model wrapper.
+            total.num_samples = num_samples  # type: ignore[attr-defined]
         return total, {"loss": total.detach(), **values}
 
     def _run_forward(self, data: Any, mode: str) -> Any:

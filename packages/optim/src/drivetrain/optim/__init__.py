@@ -3,8 +3,10 @@
 from drivetrain.optim.__about__ import __version__
 from drivetrain.optim._accumulation import AccumulationPlan
 from drivetrain.optim._amp import AmpOptimWrapper
+from drivetrain.optim._apex import ApexOptimWrapper
 from drivetrain.optim._build import build_optim_wrapper, build_param_schedulers
 from drivetrain.optim._constructor import DefaultOptimWrapperConstructor
+from drivetrain.optim._describe import describe
 from drivetrain.optim._errors import (
     AmbiguousUpdateError,
     OptimArgumentError,
@@ -43,6 +45,7 @@ from drivetrain.optim._momentum_schedules import (
 )
 from drivetrain.optim._one_cycle import OneCycleParamScheduler
 from drivetrain.optim._optim_wrapper import BaseOptimWrapper, OptimWrapper
+from drivetrain.optim._preview import preview
 from drivetrain.optim._reduce_on_plateau import ReduceOnPlateauParamScheduler
 from drivetrain.optim._scheduler import INF, _ParamScheduler
 from drivetrain.optim._schedules import (
@@ -62,6 +65,7 @@ __all__ = [
     "AccumulationPlan",
     "AmbiguousUpdateError",
     "AmpOptimWrapper",
+    "ApexOptimWrapper",
     "BaseOptimWrapper",
     "ConstantLR",
     "ConstantMomentum",
@@ -109,4 +113,6 @@ __all__ = [
     "__version__",
     "build_optim_wrapper",
     "build_param_schedulers",
+    "describe",
+    "preview",
 ]

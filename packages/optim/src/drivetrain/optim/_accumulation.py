@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from drivetrain.dist import all_reduce, is_distributed
 from drivetrain.optim._errors import OptimArgumentError, OptimTypeError
 
 
@@ -47,3 +52,35 @@ class AccumulationPlan:
         elif first < self.max_counts <= done:
             first = self.max_counts
         return last - max(first, self.start)
+
+
+class SampleWeights:
+    """Makes an update the mean over samples, where passes and ranks have different numbers of them.
+
+    Each pass is weighted by its number of samples; before the update the gradients are divided by
+    the number in the group, averaged over the ranks as the gradients are.
+    """
+
+    def __init__(self) -> None:
+        self._in_group: int | Tensor = 0
+
+    def add(self, num_samples: int | Tensor) -> None:
+        """Count the samples of a pass."""
+        self._in_group = self._in_group + num_samples
+
+    def divide_gradients(self, optimizer: Optimizer) -> None:
+        """Divide all gradients by the samples counted, and start counting anew."""
+        grads = [
+            param.grad
+            for group in optimizer.param_groups
+            for param in group["params"]
+            if param.grad is not None
+        ]
+        count, self._in_group = self._in_group, 0
+        if not grads:
+            return
+        total = torch.as_tensor(count, dtype=torch.float32, device=grads[0].device)
+        if is_distributed():
+            total = total.clone()
+            all_reduce(total, op="mean")
+        torch._foreach_mul_(grads, 1 / total)

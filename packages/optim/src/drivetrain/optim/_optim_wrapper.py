@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from drivetrain.logging import MessageHub, print_log
-from drivetrain.optim._accumulation import AccumulationPlan
+from drivetrain.optim._accumulation import AccumulationPlan, SampleWeights
 from drivetrain.optim._errors import OptimTypeError
 from drivetrain.optim._grad_clip import GradientClipper
 from drivetrain.registry import OPTIM_WRAPPERS
@@ -145,6 +145,7 @@ class OptimWrapper(BaseOptimWrapper):
         super().__init__(optimizer)
         self.clipper = clipper
         self._message_hub: MessageHub | None = None
+        self._samples = SampleWeights()
         self._inner_count = 0  # backward passes so far; subclasses that override backward add 1
         self._plan = plan
         self._accumulates = plan.counts > 1  # a plain flag: read three times in each iteration
@@ -176,13 +177,23 @@ class OptimWrapper(BaseOptimWrapper):
     ) -> None:
         """Run backward; when the group of passes is complete, step and clear the gradients.
 
+        A loss that carries ``num_samples`` (an attribute, set by a model that reports its sample
+        count) is weighted by it: the update then is exact for passes and ranks of unequal sizes.
+
         Args:
             loss: Scalar; the mean over this pass's samples.
             step_kwargs: Passed on to :meth:`step`.
             zero_kwargs: Passed on to :meth:`zero_grad`.
         """
-        self.backward(self.scale_loss(loss))
+        num_samples = getattr(loss, "num_samples", None)
+        if num_samples is None:
+            self.backward(self.scale_loss(loss))
+        else:
+            self._samples.add(num_samples)
+            self.backward(loss * num_samples)
         if self.should_update():
+            if num_samples is not None:
+                self._samples.divide_gradients(self.optimizer)
             if step_kwargs is None:
                 self.step()
             else:
@@ -215,13 +226,10 @@ class OptimWrapper(BaseOptimWrapper):
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Return the context for the forward pass.
 
-        In a pass that does not end a group, a model that offers ``no_sync`` keeps its gradients
-        to itself; otherwise nothing happens.
+        In a pass that does not end a group, a model that offers ``no_sync`` or
+        ``set_requires_gradient_sync`` keeps its gradients to itself; otherwise nothing happens.
         """
-        if not self._accumulates or self.should_sync():
-            return _NO_CONTEXT
-        no_sync: Callable[[], AbstractContextManager[Any]] | None = getattr(model, "no_sync", None)
-        return _NO_CONTEXT if no_sync is None else no_sync()
+        return _NO_CONTEXT if not self._accumulates else self._sync_context(model)
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Say where in the run training begins, and how long the run is.
@@ -250,6 +258,13 @@ class OptimWrapper(BaseOptimWrapper):
             return loss
         length = self._plan.group_length(self._inner_count)
         return loss if length == 1 else loss / length
+
+    def _sync_context(self, model: Any) -> AbstractContextManager[Any]:
+        sync = self.should_sync()
+        if hasattr(model, "set_requires_gradient_sync"):  # fully sharded: a switch, no context
+            model.set_requires_gradient_sync(sync)
+            return _NO_CONTEXT
+        return _NO_CONTEXT if sync or not hasattr(model, "no_sync") else model.no_sync()
 
     def _clip_grad(self) -> None:
         params = [

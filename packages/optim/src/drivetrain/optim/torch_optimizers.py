@@ -92,6 +92,21 @@ def _stand_in(name: str, module: str, attribute: str, distribution: str) -> Call
     return build
 
 
+def ZeroRedundancyOptimizer(params: Any, optimizer_type: str, **kwargs: Any) -> Optimizer:
+    """Build an optimizer whose state is divided among the ranks (ZeRO, stage 1).
+
+    Args:
+        params: Parameters, or parameter groups.
+        optimizer_type: Name of an optimizer of ``torch.optim``.
+        **kwargs: Arguments of torch's ``ZeroRedundancyOptimizer``, and of the optimizer.
+    """
+    # Not at the top: most runs do not want it, and it imports much of torch.distributed.
+    zero = importlib.import_module("drivetrain.optim._zero_redundancy")
+    return zero.ZeroRedundancyOptimizer(params, optimizer_type, **kwargs)
+
+
+if "ZeroRedundancyOptimizer" not in OPTIMIZERS:
+    OPTIMIZERS.register_module(module=ZeroRedundancyOptimizer)
 for _name, _optimizer_class in torch_optimizers().items():
     if _name not in OPTIMIZERS:
         OPTIMIZERS.register_module(name=_name, module=_optimizer_class)
