@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from drivetrain.registry._errors import CheckError, RegistryError
 from drivetrain.registry._node import is_node, missing_type, no_node
 from drivetrain.registry._registry import Registry, factory_of, live_registries
+from drivetrain.registry._scope import DefaultScope
 
 _SKIPPED = ("type", "_scope_")
 
@@ -230,21 +231,25 @@ class _Walk:
             except Exception as err:
                 problem = err if isinstance(err, RegistryError) else _no_import(kind, err)
                 return None, own, problem
-        first: Any = None
-        for registry in [own] if root is not None else self._candidates(own):
-            if registry is None:
-                continue
-            try:
-                with registry.switch_scope_and_registry(scope):
+        candidates = [root.registry] if root is not None else self._candidates(own)
+        with DefaultScope.overwrite_default_scope(scope):
+            for registry in candidates:  # first without importing anything
+                found = registry.known_factory(kind)
+                if found is not None:
+                    return found, registry, None
+            first: Any = None
+            for registry in candidates:
+                try:
                     return registry.factory(kind), registry, None
-            except RegistryError as err:
-                first = first or err
+                except RegistryError as err:
+                    first = first or err
         return None, own, first
 
-    def _candidates(self, around: Registry[Any] | None) -> list[Registry[Any] | None]:
+    def _candidates(self, around: Registry[Any] | None) -> list[Registry[Any]]:
         if self._fallback is None:
             self._fallback = [r for r in live_registries() if r.parent is None]
-        return [around, *(r for r in self._fallback if r is not around)]
+        first = [] if around is None else [around]
+        return [*first, *(r for r in self._fallback if r is not around)]
 
     def _check_arguments(
         self, node: Any, path: tuple[str, ...], root: Root | None, kind: Any, factory: Any

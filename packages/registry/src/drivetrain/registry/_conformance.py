@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from drivetrain.registry._discovery import Provider, announced
+from drivetrain.registry._discovery import Provider, announced, shared_package
 from drivetrain.registry._explain import one_line, shown_traceback
 from drivetrain.registry._registry import Registry, live_registries
 from drivetrain.registry._scope import canonical_scope
@@ -125,11 +125,14 @@ def _check_provider(provider: Provider, doctests: bool) -> list[Finding]:
     if not names:
         text = f"importing {provider.module} registers nothing in it"
         return [Finding(entry, "register", text)]
-    findings = []
+    findings: list[Finding] = []
     for name in names:
         component = registry.module_dict.get(name)
-        if component is not None:
-            findings += _check_component(f"{entry}: {name}", component, doctests)
+        if component is None:
+            continue
+        # The docstrings of others (torch's optimizers, say) are not this distribution's promise.
+        is_own = shared_package(getattr(component, "__module__", "") or "", provider.module)
+        findings += _check_component(f"{entry}: {name}", component, doctests and bool(is_own))
     return findings
 
 
@@ -149,9 +152,9 @@ def _probe(provider: Provider) -> tuple[list[str], str | None]:
 
 def _registry_for(provider: Provider) -> Registry[Any] | None:
     for registry in live_registries():
-        if canonical_scope(registry.scope) == provider.scope:
-            if provider.registry in (registry.name, registry.root.name):
-                return registry
+        names = (registry.name, registry.root.name)
+        if canonical_scope(registry.scope) == provider.scope and provider.registry in names:
+            return registry
     return None
 
 
@@ -182,8 +185,12 @@ def _run_doctests(subject: str, component: Any) -> list[Finding]:
     finder = doctest.DocTestFinder(recurse=False)
     runner = doctest.DocTestRunner(verbose=False)
     output: list[str] = []
-    for test in finder.find(component, subject, module, globs=dict(vars(module)) if module else {}):
-        runner.run(test, out=output.append)
+    names = dict(vars(module)) if module else {}
+    try:
+        for test in finder.find(component, subject, module, globs=names):
+            runner.run(test, out=output.append)
+    except ValueError as err:  # the docstring is malformed
+        output.append(str(err))
     return [Finding(subject, "doctest", "".join(output).strip())] if output else []
 
 

@@ -159,6 +159,19 @@ def _exists(module: str) -> bool:
         return True
 
 
+def shared_package(module: str, provider: str) -> str:
+    """Return the longest package that a module shares with a provider.
+
+    The namespace that all packages of the house share does not count.
+    """
+    package = provider
+    while package and package != "drivetrain":
+        if module == package or module.startswith(f"{package}."):
+            return package
+        package = package.rpartition(".")[0]
+    return ""
+
+
 def import_object(path: str) -> Any:
     """Return what a dotted path names, ``None`` if there is no such thing.
 

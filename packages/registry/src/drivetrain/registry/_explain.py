@@ -144,12 +144,17 @@ def _argument_error(
 
 def misfit_summary(kind: str, problem: Misfit) -> str:
     """One line about arguments that do not fit."""
+    by_position = [name for name in problem.unknown if name in problem.missing]
+    unknown = [name for name in problem.unknown if name not in by_position]
+    missing = [name for name in problem.missing if name not in by_position]
     parts = []
-    if problem.unknown:
-        plural = "s" if len(problem.unknown) > 1 else ""
-        parts.append(f"takes no argument{plural} {quoted(problem.unknown)}")
-    if problem.missing:
-        parts.append(f"needs {quoted(problem.missing)}")
+    if unknown:
+        plural = "s" if len(unknown) > 1 else ""
+        parts.append(f"takes no argument{plural} {quoted(unknown)}")
+    if by_position:
+        parts.append(f"takes {quoted(by_position)} by position only, which no node can give")
+    if missing:
+        parts.append(f"needs {quoted(missing)}")
     if problem.doubled:
         parts.append(f"is given {quoted(problem.doubled)} twice")
     return f"{kind} {' and '.join(parts)}."
@@ -188,7 +193,11 @@ def _innermost_frame(err: BaseException) -> str | None:
 
 def _key_of(inner: Any, outer: Any) -> str | None:
     """Dotted path of a node inside another one; ``None`` if it is not there, or ambiguous."""
-    inside = list(_nodes_inside(outer, "", 8))
+    inside = list(_values_inside(outer, "", 8))
+    if not isinstance(inner, (dict, list, tuple)):
+        found = [path for path, value in inside if value is inner]
+        return found[0] if len(found) == 1 else None
+    inside = [(path, value) for path, value in inside if isinstance(value, (dict, list, tuple))]
     kind = _type_in(inner)
     tests: list[Callable[[Any], bool]] = [
         lambda node: node is inner,
@@ -203,7 +212,7 @@ def _key_of(inner: Any, outer: Any) -> str | None:
     return None
 
 
-def _nodes_inside(value: Any, path: str, depth: int) -> list[tuple[str, Any]]:
+def _values_inside(value: Any, path: str, depth: int) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in dict.items(value)]  # lazy objects stay lazy
     elif isinstance(value, (list, tuple)):
@@ -212,11 +221,10 @@ def _nodes_inside(value: Any, path: str, depth: int) -> list[tuple[str, Any]]:
         return []
     found: list[tuple[str, Any]] = []
     for key, item in items:
-        if isinstance(item, (dict, list, tuple)):
-            where = f"{path}.{key}" if path else key
-            found.append((where, item))
-            if depth:
-                found += _nodes_inside(item, where, depth - 1)
+        where = f"{path}.{key}" if path else key
+        found.append((where, item))
+        if depth:
+            found += _values_inside(item, where, depth - 1)
     return found
 
 

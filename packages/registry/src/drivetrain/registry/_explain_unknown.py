@@ -134,7 +134,7 @@ def _suggestions(registry: Any, key: str, searched: list[Any]) -> list[tuple[str
     if scope is not None and len(searched) == 1 and registry._known_registry_of(scope):
         names = [f"{scope}.{n}" for n in searched[0].module_dict] + names
     module = sys.modules.get(key.rpartition(".")[0])
-    if module is not None and module.__name__ != scope:
+    if module is not None and registry._known_registry_of(scope) is None:
         names = [f"{module.__name__}.{n}" for n in dir(module) if not n.startswith("_")]
     close = nearest(key, names)
     return [("Did you mean:", quoted(close))] if close else []

@@ -343,11 +343,11 @@ class Registry(Generic[T]):
                 return found
         raise unknown_component(self, key, order, scope, failure)
 
-    def _search_order(self, scope: str | None) -> list[Registry[Any]]:
+    def _search_order(self, scope: str | None, explore: bool = True) -> list[Registry[Any]]:
         """The registry of the scope in force comes first, then this one."""
         if scope is None or canonical_scope(scope) == canonical_scope(self._scope):
             return [self]
-        other = self._registry_of(scope)
+        other = self._registry_of(scope, explore)
         return [self] if other is None or other is self else [other, self]
 
     def _find(self, key: str, explore: bool = True) -> Any:
@@ -496,14 +496,24 @@ class Registry(Generic[T]):
             return known
         order = self._search_order(scope)
         found = self._require(kind, order, scope)
-        with _lock:  # again, without imports: what is kept must be what is registered now
-            for registry in order:
+        known = self.known_factory(kind)
+        return factory_of(found) if known is None else known
+
+    def known_factory(self, kind: str) -> Callable[..., Any] | None:
+        """What to call to build a name that is registered by now; imports nothing.
+
+        Returns:
+            ``None`` for a name that is not registered, or not yet.
+        """
+        scope = current_scope()
+        with _lock:  # no name changes between looking it up and keeping it
+            for registry in self._search_order(scope, explore=False):
                 registered = registry._find(kind, explore=False)
                 if registered is not None:
                     found = factory_of(registered)
                     self._resolved.setdefault(scope, {})[kind] = found
                     return found
-        return factory_of(found)
+        return None
 
     @contextmanager
     def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry[Any]]:
@@ -545,43 +555,49 @@ class _Table(dict[str, Any]):
     Tests and notebooks do take names out of ``module_dict``: a resolved name must not outlive that.
     """
 
+    # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
     __slots__ = ("_registry",)
 
     def __init__(self, registry: Registry[Any]) -> None:
         super().__init__()
-        self._registry = registry
+        self._registry = ref(registry)
+
+    def _changed(self) -> None:
+        registry = self._registry()
+        if registry is not None:
+            registry._forget_resolved()
 
     def __setitem__(self, name: str, component: Any) -> None:
         with _lock:
             super().__setitem__(name, component)
-            self._registry._forget_resolved()
+            self._changed()
 
     def __delitem__(self, name: str) -> None:
         with _lock:
             super().__delitem__(name)
-            self._registry._forget_resolved()
+            self._changed()
 
     def pop(self, name: str, *default: Any) -> Any:
         with _lock:
             component = super().pop(name, *default)
-            self._registry._forget_resolved()
+            self._changed()
         return component
 
     def popitem(self) -> tuple[str, Any]:
         with _lock:
             item = super().popitem()
-            self._registry._forget_resolved()
+            self._changed()
         return item
 
     def clear(self) -> None:
         with _lock:
             super().clear()
-            self._registry._forget_resolved()
+            self._changed()
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         with _lock:
             super().update(*args, **kwargs)
-            self._registry._forget_resolved()
+            self._changed()
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         with _lock:

@@ -71,8 +71,10 @@ def misfit(component: Any, keys: Iterable[str], given: Iterable[str] = ()) -> Mi
         p.name
         for p in parameters
         if p.default is inspect.Parameter.empty
-        and p.name not in present
-        and p.kind in (*_BY_NAME, inspect.Parameter.POSITIONAL_ONLY)
+        and (
+            p.kind is inspect.Parameter.POSITIONAL_ONLY
+            or (p.kind in _BY_NAME and p.name not in present)
+        )
     ]
     return Misfit(unknown, missing, doubled)
 

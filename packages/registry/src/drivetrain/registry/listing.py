@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
-from drivetrain.registry._discovery import Provider, announced
+from drivetrain.registry._discovery import Provider, announced, shared_package
 from drivetrain.registry._errors import UnknownComponentError
 from drivetrain.registry._explain import one_line
 from drivetrain.registry._nearest import nearest, quoted
@@ -200,7 +200,7 @@ def _distribution_of(registry: Registry[Any], component: Any) -> tuple[str | Non
     module = getattr(component, "__module__", None) or ""
     best: tuple[int, Provider] | None = None
     for provider in announced():
-        shared = _shared_package(module, provider.module)
+        shared = shared_package(module, provider.module)
         if shared:
             # Whoever announces for this registry is likelier than another one of its package.
             closeness = 2 * len(shared) + (provider.registry == registry.root.name)
@@ -210,16 +210,6 @@ def _distribution_of(registry: Registry[Any], component: Any) -> tuple[str | Non
         return best[1].distribution, best[1].version
     owners = _owners_of_packages().get(module.partition(".")[0], [])
     return (owners[0], version(owners[0])) if len(set(owners)) == 1 else (None, None)
-
-
-def _shared_package(module: str, provider: str) -> str:
-    """The longest package that both are in, not counting the namespace that all share."""
-    package = provider
-    while package and package != "drivetrain":
-        if module == package or module.startswith(f"{package}."):
-            return package
-        package = package.rpartition(".")[0]
-    return ""
 
 
 @cache
