@@ -38,6 +38,7 @@ from drivetrain.dist._errors import (
     StrategyError,
     WrapperError,
 )
+from drivetrain.dist._failure import record_failure
 from drivetrain.dist._group import (
     barrier,
     get_backend,
@@ -53,7 +54,7 @@ from drivetrain.dist._group import (
     is_main_process,
     master_only,
 )
-from drivetrain.dist._launch import launch, record_failure
+from drivetrain.dist._launch import launch
 from drivetrain.dist._launcher import infer_launcher
 from drivetrain.dist._objects import (
     all_gather_object,

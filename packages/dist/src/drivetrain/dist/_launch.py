@@ -1,29 +1,8 @@
-"""Starting several processes on this machine, through torch's own elastic launcher."""
+"""Starting several processes on this machine."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import signal
-import sys
-import tempfile
-import time
-import traceback
-import uuid
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-from drivetrain.dist._errors import LauncherError
-
-_SIGNAL_EXIT_BASE = 128
-_SHUTDOWN_TIMEOUT_S = 600
-_LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 def launch(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
@@ -44,122 +23,8 @@ def launch(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
     Raises:
         LauncherError: If ``nproc`` is below 1 or this process itself runs under a launcher.
     """
-    if nproc < 1:
-        raise LauncherError(f"launch: nproc must be at least 1, got {nproc}.")
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise LauncherError(
-            "launch: this process was started by torchrun already.\n"
-            "  Do:  use torchrun or the launch option, not both."
-        )
-    _prepare_environment(nproc)
-    with tempfile.TemporaryDirectory(prefix="drivetrain-launch-") as log_dir:
-        config = _launch_config(nproc, log_dir, max_restarts)
-        try:
-            elastic_launch(config, sys.executable)(*argv)
-        except ChildFailedError as err:
-            return _report(err)
-        except SignalException as err:
-            return _SIGNAL_EXIT_BASE + int(err.sigval)
-    return 0
+    # Torch's elastic machinery takes as long to import as half of this package, and a rank that
+    # was started has no use for it.
+    from drivetrain.dist._elastic import run_ranks
 
-
-def record_failure(error: BaseException, exit_code: int = 1) -> None:
-    """Leave ``error`` with its traceback where the launcher of this process looks for it.
-
-    For programs that catch their own errors at the top; nothing without an elastic launcher.
-    The first record of a process stays.
-
-    Args:
-        error: What ends this process.
-        exit_code: The code that it will end with. The launcher may end it before it can.
-    """
-    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if not path or os.path.exists(path):
-        return
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    extra = {
-        "py_callstack": trace,
-        "timestamp": str(int(time.time())),  # torch's agent sorts by whole seconds
-        "time_ns": time.time_ns(),
-        "exit_code": exit_code,
-    }
-    message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"message": message}, file)
-
-
-def _prepare_environment(nproc: int) -> None:
-    # The agent's own store is not shared with the ranks: see _process_group._attempt_store.
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    # All ranks are here; gloo would otherwise resolve this machine's name, which may not be known.
-    if sys.platform in _LOOPBACK:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
-    threads = max(1, (os.cpu_count() or 1) // nproc)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-
-
-def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
-    quiet = dict.fromkeys(range(1, nproc), Std.ERR) if nproc > 1 else Std.NONE
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=nproc,
-        logs_specs=DefaultLogsSpecs(log_dir=log_dir, redirects=quiet),
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=max_restarts,
-        local_addr="localhost",
-    )
-    # An interrupted rank finishes its step and writes a checkpoint before it leaves. Older torch
-    # has no such field and waits for 30 s.
-    if "shutdown_timeout" in {field.name for field in dataclasses.fields(config)}:
-        config.shutdown_timeout = _SHUTDOWN_TIMEOUT_S
-    return config
-
-
-def _report(err: ChildFailedError) -> int:
-    rank, failure = min(err.failures.items(), key=lambda item: _order(item[1]))
-    code = _recorded(failure).get("extraInfo", {}).get("exit_code", failure.exitcode)
-    how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
-    text = _failure_text(failure)
-    sys.stdout.flush()
-    sys.stderr.write(f"\nrank {rank} failed first: {how}\n")
-    if text:
-        sys.stderr.write("\n".join("  " + line for line in text.splitlines()) + "\n")
-    sys.stderr.flush()
-    return code if code >= 0 else _SIGNAL_EXIT_BASE - code
-
-
-def _order(failure: ProcessFailure) -> tuple[int, int]:
-    """Who failed first: a rank that was killed cannot say when, but is why others fail.
-
-    One that was terminated is not: that is how the agent ends the others.
-    """
-    time_ns = _recorded(failure).get("extraInfo", {}).get("time_ns")
-    if time_ns is not None:
-        return 1, time_ns
-    if failure.exitcode == -signal.SIGTERM:
-        return 3, failure.timestamp
-    return (0 if failure.exitcode < 0 else 2), failure.timestamp
-
-
-def _recorded(failure: ProcessFailure) -> dict[str, Any]:
-    """What the rank recorded of its failure; empty if it did not."""
-    error_file = Path(failure.error_file)
-    if not error_file.is_file():
-        return {}
-    message = json.loads(error_file.read_text(encoding="utf-8"))["message"]
-    return message if isinstance(message, dict) else {"message": str(message)}
-
-
-def _failure_text(failure: ProcessFailure) -> str:
-    """The recorded traceback of a rank, else the end of what it wrote to its error stream."""
-    recorded = _recorded(failure)
-    if recorded:
-        trace = recorded.get("extraInfo", {}).get("py_callstack")
-        return str(trace or recorded.get("message", "")).rstrip()
-    stream = Path(failure.error_file).with_name("stderr.log")
-    if stream.is_file():
-        return "\n".join(stream.read_text(errors="replace").splitlines()[-40:])
-    return ""
+    return run_ranks(argv, nproc, max_restarts=max_restarts)

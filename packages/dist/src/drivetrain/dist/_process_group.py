@@ -16,8 +16,8 @@ from torch.distributed.constants import default_pg_timeout
 
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import BackendError, GroupError
+from drivetrain.dist._failure import record_failure
 from drivetrain.dist._group import is_distributed
-from drivetrain.dist._launch import record_failure
 from drivetrain.dist._launcher import Place, read_place
 
 _BEST_BACKENDS = {

@@ -2,6 +2,8 @@
 
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._ddp import DDPStrategy
+from drivetrain.dist.strategy._fsdp import FSDPStrategy
+from drivetrain.dist.strategy._sharded_checkpoint import merge_shards
 from drivetrain.dist.strategy._single import SingleDeviceStrategy
 
-__all__ = ["BaseStrategy", "DDPStrategy", "SingleDeviceStrategy"]
+__all__ = ["BaseStrategy", "DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy", "merge_shards"]

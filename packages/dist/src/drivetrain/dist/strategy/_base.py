@@ -33,6 +33,7 @@ from drivetrain.dist._randomness import (
 )
 from drivetrain.dist.strategy._learning_rate import scale_lr
 from drivetrain.dist.strategy._session import Session
+from drivetrain.dist.strategy._sharded_checkpoint import is_sharded_checkpoint, load_sharded
 from drivetrain.logging import MMLogger
 from drivetrain.registry import FUNCTIONS, MODELS
 
@@ -431,7 +432,7 @@ class BaseStrategy(ABC):
             The whole checkpoint.
         """
         self._bare()
-        checkpoint = run_on_all(lambda: _load_checkpoint(filename, map_location=map_location))
+        checkpoint = self.read_checkpoint(filename, map_location)
         if callback is not None:
             callback(checkpoint)
         weights = checkpoint.get("state_dict", checkpoint)
@@ -472,6 +473,15 @@ class BaseStrategy(ABC):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
         self._resume_randomness(checkpoint)
         return checkpoint
+
+    def read_checkpoint(self, filename: str, map_location: Any) -> dict[str, Any]:
+        """Read what ``save_checkpoint`` of any strategy wrote; called on all ranks.
+
+        Weights and moments in a folder of shards come cut as those of this run are.
+        """
+        if is_sharded_checkpoint(filename):
+            return load_sharded(filename, self._bare(), self.optim_wrapper)
+        return run_on_all(lambda: _load_checkpoint(filename, map_location=map_location))
 
     def _assemble(
         self, save_optimizer: bool, save_param_scheduler: bool, extra: dict[str, Any]
