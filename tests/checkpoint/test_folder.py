@@ -93,6 +93,21 @@ def test_a_pointer_of_the_reference_engine_to_a_file_without_manifest_is_followe
     assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / "epoch_1.pth")
 
 
+def test_a_relative_folder_gives_relative_paths_that_can_be_handed_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = folder_with(Path("runs/a"), "epoch_1.pth", "epoch_2.pth")
+    folder.set_latest("epoch_2.pth")
+    latest = folder.latest()
+
+    assert latest == os.path.join("runs", "a", "epoch_2.pth")
+    assert folder.verify(latest).method == "sha256"
+    folder.set_latest(latest)
+    folder.remove(latest)
+    assert folder.latest() == os.path.join("runs", "a", "epoch_1.pth")
+
+
 def test_a_pointer_may_name_a_checkpoint_elsewhere(tmp_path: Path) -> None:
     elsewhere = folder_with(tmp_path / "b", "epoch_1.pth").path_of("epoch_1.pth")
     folder = folder_with(tmp_path / "a", "epoch_9.pth")

@@ -24,7 +24,6 @@ from drivetrain.fileio import (
     LocalBackend,
     atomic_write,
     get_file_backend,
-    is_abs,
     remove_stale_temporaries,
 )
 from drivetrain.logging import print_log
@@ -61,8 +60,12 @@ class CheckpointFolder:
         self.skipped: list[tuple[str, str]] = []
 
     def path_of(self, name: str) -> str:
-        """Return the path of a checkpoint; a name that is a path or URL already stays as it is."""
-        return name if is_abs(name) else self._backend.join_path(self.path, name)
+        """Return the path of a checkpoint in this folder.
+
+        A name with a separator in it is a path or URL already, and stays as it is.
+        """
+        is_bare = os.path.basename(name) == name and "/" not in name
+        return self._backend.join_path(self.path, name) if is_bare else name
 
     def write(self, name: str, state: Mapping[str, Any]) -> str:
         """Write a checkpoint: afterwards it is whole under its name, or the call has raised.
