@@ -90,9 +90,10 @@ def test_a_misspelt_component_is_answered_with_the_nearest(toy):
         describe_component("ToyTmer", "toy_kind")
 
 
-def test_a_name_that_several_registries_have_must_be_told_apart(toy):
+def test_a_name_that_several_registries_have_must_be_told_apart(toy, monkeypatch):
     other = Registry("toy_other", scope="drivetrain")
     other.register_module(name="ToyTimer", module=dict)
+    monkeypatch.setattr("drivetrain.registry.listing.live_registries", lambda: [toy, other])
     with pytest.raises(UnknownComponentError, match="'ToyTimer' is in several registries"):
         describe_component("ToyTimer")
     assert describe_component("ToyTimer", "toy_other")["component"] == "builtins.dict"
@@ -102,7 +103,7 @@ def test_a_component_of_another_scope_is_found_by_its_prefix():
     root = Registry("toy_tree", scope="drivetrain")
     zoo = Registry("toy_tree", parent=root, scope="toy_zoo")
     zoo.register_module(name="Lion", module=dict)
-    assert describe_component("toy_zoo.Lion")["scope"] == "toy_zoo"
+    assert describe_component("toy_zoo.Lion", "toy_tree")["scope"] == "toy_zoo"
     assert "toy_zoo.Lion" in render_list(list_components("toy_tree"))
 
 
@@ -151,7 +152,8 @@ def test_ls_prints_a_table_and_json(toy, capsys):
     assert {row["name"] for row in json.loads(capsys.readouterr().out)} >= {"hook", "toy_kind"}
 
 
-def test_show_prints_text_and_json(toy, capsys):
+def test_show_prints_text_and_json(toy, monkeypatch, capsys):
+    monkeypatch.setattr("drivetrain.registry.listing.live_registries", lambda: [toy])
     assert main(["show", "ToyTimer"]) == 0
     assert capsys.readouterr().out.startswith("Name         ToyTimer (registry 'toy_kind')\n")
     assert main(["show", "ToyTimer", "--json"]) == 0
