@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from drivetrain.logging import process_rank
 from drivetrain.registry import VISUALIZERS, ManagerMixin
 from drivetrain.visualization._backend import BaseVisBackend, ConfigLike
+from drivetrain.visualization._drawing import Drawing
+from drivetrain.visualization._featmap import draw_featmap
 from drivetrain.visualization._trackers import Trackers, build_backends
+from drivetrain.visualization._window import Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +34,7 @@ def first_process_only(method: MethodT) -> MethodT:
 
 
 @VISUALIZERS.register_module()
-class Visualizer(ManagerMixin):
+class Visualizer(Drawing, ManagerMixin):
     """Draw on images, and record a run with any number of trackers.
 
     What is recorded goes to each tracker, from the first process only. A tracker that fails is
@@ -43,11 +46,13 @@ class Visualizer(ManagerMixin):
         vis_backends: Trackers, or their config nodes, as a list or by name.
         save_dir: Trackers write to ``<save_dir>/vis_data``. Without it, those that need a folder
             record nothing.
-        fig_save_cfg: Keywords of the matplotlib figure that is drawn on.
-        fig_show_cfg: Keywords of the matplotlib figure that ``show`` opens.
+        fig_save_cfg: Keywords of the matplotlib figure that is drawn on; ``{"frameon": False}`` by
+            default.
+        fig_show_cfg: Keywords of the matplotlib figure that ``show`` opens; the same by default.
 
     Raises:
         DuplicateBackendError: If two trackers have the same name.
+        DrawingError: If ``image`` is no image.
 
     Example:
         >>> import tempfile, pathlib
@@ -68,7 +73,9 @@ class Visualizer(ManagerMixin):
         fig_save_cfg: Mapping[str, Any] | None = None,
         fig_show_cfg: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name)
+        ManagerMixin.__init__(self, name)
+        Drawing.__init__(self, image, {"frameon": False} if fig_save_cfg is None else fig_save_cfg)
+        self._window = Window({"frameon": False} if fig_show_cfg is None else fig_show_cfg)
         folder = None if save_dir is None else os.path.join(save_dir, "vis_data")
         self._trackers = Trackers(build_backends(vis_backends, folder))
         self._dataset_meta: dict[str, Any] | None = None
@@ -176,10 +183,37 @@ class Visualizer(ManagerMixin):
             draw_gt: Whether to draw the ground truth.
             draw_pred: Whether to draw the predictions.
             show: Whether to open a window, instead of recording.
-            wait_time: How long the window stays, in seconds; 0 waits for a key.
+            wait_time: How long the window stays, in milliseconds; 0 waits for a key.
             step: When in the run.
         """
 
+    draw_featmap = staticmethod(draw_featmap)
+
+    def show(
+        self,
+        drawn_img: np.ndarray | None = None,
+        win_name: str = "image",
+        wait_time: float = 0.0,
+        continue_key: str = " ",
+    ) -> None:
+        """Open a window with an image, and wait.
+
+        Where there are no windows, as on a server, there is a warning instead.
+
+        Args:
+            drawn_img: The image; by default the one that was drawn on.
+            win_name: Title of the window.
+            wait_time: How long to wait, in milliseconds; 0 waits for the key.
+            continue_key: The key that goes on.
+
+        Raises:
+            NoImageError: If there is no image.
+        """
+        image = self.get_image() if drawn_img is None else drawn_img
+        self._window.show(image, win_name, wait_time / 1000, continue_key)
+
     def close(self) -> None:
-        """Let all trackers write what is left."""
+        """Let all trackers write what is left, and let go of images and windows."""
         self._trackers.call("close")
+        self._window.close()
+        self._canvas.close()
