@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections import OrderedDict
@@ -38,7 +37,7 @@ def export_safetensors(
         NotPlainDataError: If a value is no tensor.
         MissingLibraryError: If ``safetensors`` is not installed.
     """
-    save = _library("safetensors.torch").save
+    save = _library().save
     others = [name for name, value in state_dict.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise NotPlainDataError(f"safetensors hold tensors only; these are none: {others[:10]}")
@@ -54,7 +53,7 @@ def load_safetensors(path: str, map_location: Any = None) -> OrderedDict[str, to
     Raises:
         MissingLibraryError: If ``safetensors`` is not installed.
     """
-    load_file = _library("safetensors.torch").load_file
+    load_file = _library().load_file
     device = map_location if isinstance(map_location, (str, torch.device)) else "cpu"
     return OrderedDict(load_file(path, device=str(device)))
 
@@ -73,11 +72,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _library(name: str) -> Any:
+def _library() -> Any:
     try:
-        # By name and here: the library is an extra, most runs never need it.
-        return importlib.import_module(name)
+        # Here: the library is an extra, most runs never need it.
+        import safetensors.torch
     except ImportError as err:
         raise MissingLibraryError(
             "safetensors is not installed: pip install drivetrain-checkpoint[safetensors]"
         ) from err
+    return safetensors.torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import Any
 
@@ -34,8 +33,8 @@ class LmdbBackend(BaseStorageBackend):
             MissingLibraryError: If ``lmdb`` is not installed.
         """
         try:
-            # By name and here: the library is an extra.
-            lmdb = importlib.import_module("lmdb")
+            # Here: the library is an extra, absent from most environments, type checks included.
+            import lmdb  # pyrefly: ignore[missing-import]
         except ImportError as err:
             raise MissingLibraryError(
                 "LmdbBackend needs the library 'lmdb', which is not installed: pip install lmdb"
