@@ -145,3 +145,77 @@ def test_wrappers_are_told_from_models(ranks: Any) -> None:
 def test_the_wrappers_of_this_package_are_found_by_name() -> None:
     assert MODEL_WRAPPERS.get("MMDistributedDataParallel") is dist.MMDistributedDataParallel
     assert MODEL_WRAPPERS.get("DistributedDataParallel") is nn.parallel.DistributedDataParallel
+
+
+def _train_hooked(comm_hook: Any) -> tuple[list[float], int]:
+    model = dist.MMDistributedDataParallel(_model(), comm_hook=comm_hook)
+    optim = _wrapper(model)
+    for step in range(4):
+        model.train_step(_tiny().batch(step, dist.get_rank(), 2), optim)
+    return _flat(model), len(_flat(model))
+
+
+@pytest.mark.parametrize(
+    "comm_hook",
+    [
+        "fp16",
+        "bf16",
+        {"type": "bf16"},
+        {"type": "powersgd", "min_compression_rate": 0.5, "start_powerSGD_iter": 2},
+    ],
+    ids=str,
+)
+def test_gradients_may_travel_shortened(ranks: Any, comm_hook: Any) -> None:
+    """Ranks stay equal; the weights are near those of whole gradients, and not the same."""
+    whole, _ = ranks(_train_ddp, 4, {})
+    (first, _), (second, _) = ranks(_train_hooked, comm_hook)
+    assert first == second
+    assert first != whole
+    torch.testing.assert_close(torch.tensor(first), torch.tensor(whole), rtol=0, atol=0.05)
+
+
+def _bad_hook() -> str:
+    try:
+        dist.MMDistributedDataParallel(_model(), comm_hook="int4")
+    except dist.WrapperError as err:
+        return str(err)
+    return ""
+
+
+def test_an_unknown_way_to_travel_is_refused(ranks: Any) -> None:
+    assert all("'fp16', 'bf16' or 'powersgd'" in text for text in ranks(_bad_hook))
+
+
+def _uneven() -> tuple[list[float], int]:
+    model = dist.MMDistributedDataParallel(_model())
+    optim = _wrapper(model)
+    steps = 3 + 2 * dist.get_rank()
+    with model.join():
+        for step in range(steps):
+            model.train_step(_tiny().batch(step, dist.get_rank(), 2), optim)
+    return _flat(model), steps
+
+
+def test_ranks_with_different_numbers_of_batches_can_be_joined(ranks: Any) -> None:
+    (first, three), (second, five) = ranks(_uneven)
+    assert (three, five) == (3, 5)
+    assert first == second
+
+
+def _buffers(options: dict[str, Any]) -> list[float]:
+    model = nn.BatchNorm1d(2)
+    model.running_mean.fill_(dist.get_rank() + 1)
+    wrapped = dist.MMDistributedDataParallel(model, **options)
+    wrapped(torch.full((4, 2), 10.0 * dist.get_rank()))
+    wrapped.eval()
+    wrapped(torch.ones(4, 2))
+    return model.running_mean.tolist()
+
+
+def test_buffers_follow_rank_0_when_broadcast_and_are_own_otherwise(
+    ranks: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    first, second = ranks(_buffers, {"broadcast_buffers": True})
+    assert first == second
+    first, second = ranks(_buffers, {"broadcast_buffers": False})
+    assert first != second

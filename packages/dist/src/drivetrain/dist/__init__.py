@@ -1,6 +1,7 @@
 """Devices, processes, precision and randomness, the same for one process and for many."""
 
 from drivetrain.dist.__about__ import __version__
+from drivetrain.dist._agreement import check_agreement
 from drivetrain.dist._anomalous import detect_anomalous_params
 from drivetrain.dist._autocast import autocast, needs_grad_scaler
 from drivetrain.dist._collect import collect_results, collect_results_cpu, collect_results_gpu
@@ -101,6 +102,7 @@ __all__ = [
     "broadcast_object",
     "broadcast_object_list",
     "cast_data_device",
+    "check_agreement",
     "collect_env",
     "collect_results",
     "collect_results_cpu",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from drivetrain.dist._anomalous import detect_anomalous_params
+from drivetrain.dist._comm_hooks import set_comm_hook
 from drivetrain.dist._protocols import OptimizerWrapper
 from drivetrain.registry import MODEL_WRAPPERS, Registry
 
@@ -26,15 +29,23 @@ class MMDistributedDataParallel(DistributedDataParallel):
         module: A model with ``data_preprocessor``, ``parse_losses``, ``val_step``, ``test_step``.
         detect_anomalous_params: Log, at each step, the parameters that take no part in the loss.
             Slow; for finding out why gradients are missing.
+        comm_hook: How gradients travel: ``'fp16'``, ``'bf16'``, or a mapping with
+            ``type='powersgd'`` and its arguments; whole by default.
         **kwargs: Those of ``torch.nn.parallel.DistributedDataParallel``, e.g. ``device_ids``,
             ``broadcast_buffers``, ``find_unused_parameters``, ``static_graph``.
     """
 
     def __init__(
-        self, module: nn.Module, detect_anomalous_params: bool = False, **kwargs: Any
+        self,
+        module: nn.Module,
+        detect_anomalous_params: bool = False,
+        comm_hook: str | Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(module=module, **kwargs)
+        super().__init__(module=module, **_as_torch_names_them(kwargs))
         self.detect_anomalous_params = detect_anomalous_params
+        if comm_hook is not None:
+            set_comm_hook(self, comm_hook)
 
     def train_step(self, data: Any, optim_wrapper: OptimizerWrapper) -> dict[str, Tensor]:
         """One step: preprocess, forward, losses, backward, update.
@@ -73,6 +84,18 @@ class MMDistributedDataParallel(DistributedDataParallel):
             f"{type(self).__name__}.train_step: data_preprocessor must return a dict, list or "
             f"tuple, got {type(data).__name__}."
         )
+
+
+def _as_torch_names_them(options: dict[str, Any]) -> dict[str, Any]:
+    """``broadcast_buffers`` has another name since torch 2.13, which warns about the old one.
+
+    With the new one, ranks start from the same buffers in any case.
+    """
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    if "broadcast_buffers" in options and "forward_sync_buffers" in known:
+        options = dict(options)
+        options.setdefault("forward_sync_buffers", options.pop("broadcast_buffers"))
+    return options
 
 
 def is_model_wrapper(model: nn.Module, registry: Registry = MODEL_WRAPPERS) -> bool:

@@ -481,7 +481,7 @@ class BaseStrategy(ABC):
         """
         if is_sharded_checkpoint(filename):
             return load_sharded(filename, self._bare(), self.optim_wrapper)
-        return run_on_all(lambda: _load_checkpoint(filename, map_location=map_location))
+        return run_on_all(lambda: _load_checkpoint(filename, map_location, self.logger))
 
     def _assemble(
         self, save_optimizer: bool, save_param_scheduler: bool, extra: dict[str, Any]

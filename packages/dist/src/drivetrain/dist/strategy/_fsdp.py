@@ -206,7 +206,7 @@ class FSDPStrategy(BaseStrategy):
         if not self._is_local or is_sharded_checkpoint(filename):
             return super().read_checkpoint(filename, map_location)
         own_file = self._own_file(filename)
-        checkpoint = run_on_all(lambda: _load_checkpoint(own_file, map_location=map_location))
+        checkpoint = run_on_all(lambda: _load_checkpoint(own_file, map_location, self.logger))
         written_by = checkpoint["meta"]["world_size"]
         if written_by != self.world_size:
             raise StrategyError(

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from drivetrain.dist.__about__ import __version__
+from drivetrain.dist._agreement import check_agreement
+from drivetrain.dist._device import get_device
 from drivetrain.dist._environment import raise_file_limit, set_multi_processing
 from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._group import is_distributed
@@ -67,6 +70,8 @@ class Session:
             return
         self._set_up_process(several_processes)
         self._join(several_processes)
+        if several_processes:
+            check_agreement(self._facts())
         self.timestamp = broadcast_object(run_on_main(self._claim_timestamp)) or ""
         self.experiment_name = self._name_at(self.timestamp)
         self.set_randomness(**self.randomness)
@@ -103,6 +108,16 @@ class Session:
                 "SingleDeviceStrategy."
             )
         init_dist(self.launcher, **(self.env.get("dist_cfg") or {}))
+
+    def _facts(self) -> dict[str, object]:
+        """What must be equal on all ranks for them to train one model."""
+        return {
+            "drivetrain.dist": __version__,
+            "torch": torch.__version__,
+            "randomness": self.randomness,
+            "experiment_name": self._name,
+            "device": get_device(),
+        }
 
     def _claim_timestamp(self) -> str:
         """Make the log folder of this second, or of the next one that no other run has taken."""

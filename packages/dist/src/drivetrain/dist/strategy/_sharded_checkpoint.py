@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,9 @@ def save_sharded(
     import torch.distributed.checkpoint as dcp
 
     writer = dcp.FileSystemWriter(partial)
-    dcp.save(tensors, storage_writer=writer, no_dist=not is_distributed())
+    with warnings.catch_warnings():  # of no_dist, which is said on purpose
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.save(tensors, storage_writer=writer, no_dist=not is_distributed())
     run_on_main(lambda: save_checkpoint(rest, os.path.join(partial, _REST)))
     run_on_main(lambda: _put_in_place(partial, folder.rstrip("/")))
 
@@ -96,7 +99,7 @@ def load_sharded(folder: str, model: nn.Module | None, optim_wrapper: Any = None
             f"{folder}: this folder of shards is not complete; {_REST} is missing.\n"
             "  Do:  resume from an earlier one."
         )
-    rest = _load_checkpoint(rest_file, map_location="cpu")
+    rest = _load_checkpoint(rest_file, "cpu", "current")
     with_optimizer = "optimizer_rest" in rest and (model is None or optim_wrapper is not None)
     wanted = (_WEIGHTS, _MOMENTS) if with_optimizer else (_WEIGHTS,)
     tensors = _read_tensors(folder, wanted, _target_like(model))
@@ -249,7 +252,9 @@ def _read_tensors(folder: str, wanted: tuple[str, ...], target: Target) -> dict[
         if flat.partition(_SEPARATOR)[0] in wanted
     }
     reader = dcp.FileSystemReader(folder)
-    dcp.load(tensors, storage_reader=reader, no_dist=not is_distributed())
+    with warnings.catch_warnings():  # of no_dist, which is said on purpose
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(tensors, storage_reader=reader, no_dist=not is_distributed())
     return tensors
 
 
