@@ -4,6 +4,7 @@
 
     ConfigError
     ├── ConfigFileNotFoundError   FileNotFoundError  a file, or a base of one, is not there
+    ├── ConfigReadError           OSError            a file that cannot be read
     ├── UnsupportedFormatError    OSError            neither .py, .json, .yaml nor .yml
     ├── ConfigParseError          ValueError         not valid Python, JSON or YAML
     ├── ConfigExecutionError      RuntimeError       a Python config raised while it ran
@@ -31,6 +32,7 @@ Each is also the builtin that a caller would expect, and carries ``filename`` an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 
@@ -61,7 +63,9 @@ class ConfigError(Exception):
         return f"{place}: {self.message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_error, (type(self), self.args, self.__dict__)
+        # An OSError keeps its filename outside of its __dict__.
+        state = {**self.__dict__, "filename": self.filename, "lineno": self.lineno}
+        return _rebuild_error, (type(self), self.args, state)
 
 
 def _rebuild_error(
@@ -70,12 +74,17 @@ def _rebuild_error(
     """Restore an error on the other side of a process border, whatever its signature."""
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
 class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
     """A config file, or a base that one names, does not exist."""
+
+
+class ConfigReadError(ConfigError, OSError):
+    """A config file is there but cannot be read."""
 
 
 class UnsupportedFormatError(ConfigError, OSError):
@@ -185,7 +194,9 @@ def nearest_names(name: object, names: Iterable[object], count: int = 3) -> list
     """Up to ``count`` of ``names`` that look like ``name``, the best first."""
     import difflib  # only for errors: half the cost of importing this package otherwise
 
-    return difflib.get_close_matches(str(name), [str(each) for each in names], n=count, cutoff=0.6)
+    # Names of a sane length and number only: comparing is quadratic in both.
+    near = [text for text in (str(each) for each in islice(names, 5000)) if len(text) < 200]
+    return difflib.get_close_matches(str(name)[:200], near, n=count, cutoff=0.6)
 
 
 def nearest_hint(name: object, names: Iterable[object]) -> str:

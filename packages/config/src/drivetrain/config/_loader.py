@@ -426,7 +426,7 @@ def _defines(source: Source, key: Any) -> bool:
 
 
 def _line_of(text: str, key: str) -> int | None:
-    match = re.search(rf"^\W*{re.escape(str(key))}\b", text, re.MULTILINE)
+    match = re.search(rf"^[^\w\n]*{re.escape(str(key))}\b", text, re.MULTILINE)
     return None if match is None else text.count("\n", 0, match.end()) + 1
 
 

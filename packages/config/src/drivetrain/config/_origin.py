@@ -119,24 +119,32 @@ def _follow_files(
     lines = locate(source, parts)
     if source.style == "pure" and lines is None and chain:
         return  # the file has it from its base, untouched
-    if _cuts_off(source.data, parts):
+    if _deletes(source.data, parts):
         chain.clear()
     how = _environment_used(source, lines, environment)
     chain.append(Origin("file", value, source.path, lines[0] if lines else None, how))
 
 
 def _cuts_off(data: dict[Any, Any], parts: list[str]) -> bool:
-    """Whether ``data`` replaces something above a path: by ``_delete_``, or by another value."""
+    """Whether ``data``, which has no such path, replaces something above it."""
     node: Any = data
     for part in parts:
-        if not isinstance(node, dict):
-            return True
-        if dict.get(node, DELETE_KEY):
+        if not isinstance(node, dict) or dict.get(node, DELETE_KEY):
             return True
         if part not in node:
             return False
         node = dict.__getitem__(node, part)
     return False
+
+
+def _deletes(data: dict[Any, Any], parts: list[str]) -> bool:
+    """Whether a dict on the way to a path carries ``_delete_``."""
+    node: Any = data
+    for part in parts:
+        if not isinstance(node, dict) or dict.get(node, DELETE_KEY):
+            break
+        node = dict.get(node, part)
+    return isinstance(node, dict) and bool(dict.get(node, DELETE_KEY))
 
 
 def _environment_used(source: Source, lines: Lines | None, environment: dict[str, str]) -> str:

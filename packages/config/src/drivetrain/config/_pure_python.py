@@ -135,7 +135,7 @@ class _Importer:
 
     def _import_base(self, name: str, names: tuple[str, ...], level: int, lineno: int) -> Any:
         folder, parts = self._start_folder(name, level, lineno)
-        path = os.path.join(folder, *parts) if parts else folder
+        path = os.path.normpath(os.path.join(folder, *parts))
         if parts and os.path.isfile(path + ".py"):
             module = self._load(path + ".py", lineno)
             if not names:  # import a.b.c: the statement binds a, and finds b and c in it

@@ -12,7 +12,7 @@ import operator
 import os
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from drivetrain.config._errors import ConfigError, UnsafeConfigError, nearest_hint
 from drivetrain.config._python_file import parse_config
@@ -23,6 +23,7 @@ MAX_CHARS = 4_000_000
 MAX_INT_BITS = 1024
 MAX_DEPTH = 60
 MAX_FILES = 100
+MAX_WORK = 3_000_000
 MAX_ALIASES = 20
 
 _CALLS: dict[str, Callable[..., Any]] = {"dict": dict, "list": list, "tuple": tuple, "set": set}
@@ -66,6 +67,8 @@ class SafeRoot:
             _refuse(f"more than {MAX_FILES} files", filename, lineno)
         if "::" in path:
             _refuse(f"{path!r} is in another package", filename, lineno)
+        if "\0" in path:
+            _refuse("a null byte in a path", filename, lineno)
         real = os.path.realpath(path)
         if os.path.commonpath([real, self._folder]) != self._folder:
             _refuse(f"{path!r} is outside of the root {self._folder!r}", filename, lineno)
@@ -92,7 +95,7 @@ def refuse_imports(filename: str) -> NoReturn:
 
 
 def _refuse(what: str, filename: str | None, lineno: int | None) -> NoReturn:
-    raise UnsafeConfigError(f"refused, safe=True: {what}", filename=filename, lineno=lineno)
+    raise UnsafeConfigError(f"refused, safe=True: {what[:300]}", filename=filename, lineno=lineno)
 
 
 def require_small(value: Any, filename: str, lineno: int | None) -> None:
@@ -101,50 +104,91 @@ def require_small(value: Any, filename: str, lineno: int | None) -> None:
     Raises:
         UnsafeConfigError: If it is too large, too deep, or contains itself.
     """
-    _Measure(filename, lineno).check(value)
+    _Meter(filename).require_small(value, lineno)
 
 
-class _Measure:
-    """Size of a value as if nothing in it were shared, each object looked at once."""
+class _Meter:
+    """Counts the work that one file makes, and measures its values as if nothing was shared."""
 
-    def __init__(self, filename: str, lineno: int | None) -> None:
+    def __init__(self, filename: str) -> None:
         self._filename = filename
-        self._lineno = lineno
-        self._known: dict[int, tuple[int, int]] = {}
+        self._work = 0
+        # The value is kept beside its size, so that its id is not given to another one.
+        self._known: dict[int, tuple[Any, _Size]] = {}
         self._open: set[int] = set()
+        self._named: dict[str, _Size] = {}
+        self._total_items = 0
+        self._total_chars = 0
 
-    def check(self, value: Any) -> None:
-        items, chars = self._size(value, 0)
+    def spend(self, steps: int, lineno: int | None) -> None:
+        """Count ``steps`` of work; refuse when a file makes too much."""
+        self._work += steps
+        if self._work > MAX_WORK:
+            _refuse(f"more than {MAX_WORK} steps of work", self._filename, lineno)
+
+    def forget(self) -> None:
+        """Sizes are unknown again: a value was changed in place."""
+        self._known.clear()
+
+    def require_small(self, value: Any, lineno: int | None) -> _Size:
+        """Check, and give, the size of ``value``."""
+        try:
+            size = self._size(value, 0, lineno)
+        finally:
+            self._open.clear()
+        self._require(size.items, size.chars, lineno)
+        return size
+
+    def keep(self, name: str, value: Any, lineno: int | None) -> None:
+        """Check ``value`` together with all that is kept under other names."""
+        old, new = self._named.get(name, _ATOM), self.require_small(value, lineno)
+        self._named[name] = new
+        self._total_items += new.items - old.items
+        self._total_chars += new.chars - old.chars
+        self._require(self._total_items, self._total_chars, lineno)
+
+    def _require(self, items: int, chars: int, lineno: int | None) -> None:
         if items > MAX_ITEMS or chars > MAX_CHARS:
-            self._too_large()
+            what = f"more than {MAX_ITEMS} values or {MAX_CHARS} characters"
+            _refuse(what, self._filename, lineno)
 
-    def _too_large(self) -> NoReturn:
-        _refuse(
-            f"more than {MAX_ITEMS} values or {MAX_CHARS} characters", self._filename, self._lineno
-        )
-
-    def _size(self, value: Any, depth: int) -> tuple[int, int]:
+    def _size(self, value: Any, depth: int, lineno: int | None) -> _Size:
         if isinstance(value, (str, bytes)):
-            return 1, len(value)
+            return _Size(1, len(value), 0)
         if not isinstance(value, (dict, list, tuple, set)):
-            return 1, 0
-        if id(value) in self._known:
-            return self._known[id(value)]
+            return _ATOM
         if id(value) in self._open:
-            _refuse("a value contains itself", self._filename, self._lineno)
-        if depth > MAX_DEPTH:
-            _refuse(f"nested deeper than {MAX_DEPTH} levels", self._filename, self._lineno)
-        self._open.add(id(value))
-        items, chars = 1, 0
+            _refuse("a value contains itself", self._filename, lineno)
+        if id(value) not in self._known:
+            self._open.add(id(value))
+            self.spend(len(value) + 1, lineno)
+            self._known[id(value)] = value, self._sum(value, depth, lineno)
+            self._open.discard(id(value))
+        size = self._known[id(value)][1]
+        if depth + size.height > MAX_DEPTH:
+            _refuse(f"nested deeper than {MAX_DEPTH} levels", self._filename, lineno)
+        return size
+
+    def _sum(self, value: Any, depth: int, lineno: int | None) -> _Size:
+        if depth > MAX_DEPTH:  # before going deeper: a stack has an end too
+            _refuse(f"nested deeper than {MAX_DEPTH} levels", self._filename, lineno)
+        items, chars, height = 1, 0, 0
         parts = [*dict.keys(value), *dict.values(value)] if isinstance(value, dict) else value
         for part in parts:
-            more_items, more_chars = self._size(part, depth + 1)
-            items, chars = items + more_items, chars + more_chars
-            if items > MAX_ITEMS or chars > MAX_CHARS:
-                self._too_large()
-        self._open.discard(id(value))
-        self._known[id(value)] = items, chars
-        return items, chars
+            size = self._size(part, depth + 1, lineno)
+            items, chars = items + size.items, chars + size.chars
+            height = max(height, size.height)
+            self._require(items, chars, lineno)
+        return _Size(items, chars, height + 1)
+
+
+class _Size(NamedTuple):
+    items: int
+    chars: int
+    height: int
+
+
+_ATOM = _Size(1, 0, 0)
 
 
 def evaluate(
@@ -183,6 +227,7 @@ class _Evaluator:
         self._base_calls = {"__base_value__": base_value, "__base_text__": base_text}
         self._names: dict[str, Any] = {}
         self._base: Any = None
+        self._meter = _Meter(filename)
 
     def run(self, tree: ast.Module) -> dict[str, Any]:
         for statement in tree.body:
@@ -228,18 +273,22 @@ class _Evaluator:
             self._refuse(node, f"a config of data has no `{_keyword(node)}`")
 
     def _assign(self, target: ast.expr, value: Any) -> None:
-        require_small(value, self._filename, target.lineno)
+        self._meter.require_small(value, target.lineno)
         if isinstance(target, ast.Name):
             if target.id == "_base_":
                 self._base = self._on_base(value, target.lineno)
             elif target.id.startswith("__"):
                 self._refuse(target, f"a name like {target.id!r} belongs to Python")
             else:
+                self._meter.keep(target.id, value, target.lineno)
                 self._names[target.id] = value
         elif isinstance(target, ast.Subscript):
             self._set_item(target, self._value(target.value), self._value(target.slice), value)
         elif isinstance(target, ast.Attribute):
             self._set_item(target, self._value(target.value), self._key(target), value)
+        elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (tuple, list)):
+            for each, part in zip(target.elts, value, strict=True):
+                self._assign(each, part)
         else:
             self._refuse(target, "an assignment to this form")
 
@@ -247,7 +296,8 @@ class _Evaluator:
         if not isinstance(owner, (dict, list)):
             self._refuse(node, f"an assignment into a {type(owner).__name__}")
         owner[key] = value
-        require_small(owner, self._filename, getattr(node, "lineno", None))
+        self._meter.forget()
+        self._meter.require_small(owner, getattr(node, "lineno", None))
 
     # Expressions --------------------------------------------------------------------------------
 
@@ -293,6 +343,8 @@ class _Evaluator:
     def _lookup(self, node: ast.AST, owner: Any, key: Any) -> Any:
         if isinstance(owner, dict) and key not in owner:
             self._refuse(node, f"there is no key {key!r}{nearest_hint(key, owner)}")
+        if isinstance(key, slice):
+            self._require_length(node, len(owner))
         return owner[key]
 
     def _slice(self, node: ast.Slice) -> slice:
@@ -306,6 +358,7 @@ class _Evaluator:
                 inner = self._value(element.value)
                 if not isinstance(inner, (list, tuple, set, dict)):
                     self._refuse(element, f"unpacking of a {type(inner).__name__}")
+                self._require_length(element, len(items) + len(inner))
                 items.extend(inner)
             else:
                 items.append(self._value(element))
@@ -326,6 +379,7 @@ class _Evaluator:
     def _mapping(self, node: ast.AST, value: Any) -> dict[Any, Any]:
         if not isinstance(value, dict):
             self._refuse(node, f"unpacking of a {type(value).__name__}")
+        self._require_length(node, len(value))
         return value
 
     def _call(self, node: ast.Call) -> Any:
@@ -348,6 +402,7 @@ class _Evaluator:
                 keywords.update(self._mapping(node, value))
             else:
                 keywords[keyword.arg] = value
+        self._require_length(node, sum(map(len, content)) + len(keywords))
         return _CALLS[name](*content, **keywords)
 
     def _base_call(self, node: ast.Call, name: str) -> Any:
@@ -389,11 +444,13 @@ class _Evaluator:
     def _percent(self, node: ast.AST, template: Any, values: Any) -> str:
         if not isinstance(template, str) or re.sub(_PERCENT_SPEC, "", template).count("%"):
             self._refuse(node, "this kind of %-formatting")
-        require_small(values, self._filename, getattr(node, "lineno", None))
+        self._meter.require_small(values, getattr(node, "lineno", None))
         return template % values
 
     def _joined(self, node: ast.JoinedStr) -> str:
-        return "".join(str(self._value(part)) for part in node.values)
+        text = "".join(str(self._value(part)) for part in node.values)
+        self._require_length(node, len(text))
+        return text
 
     def _formatted(self, node: ast.FormattedValue) -> str:
         value = self._value(node.value)
@@ -404,14 +461,17 @@ class _Evaluator:
             value = {115: str, 114: repr, 97: ascii}[node.conversion](value)
         if not isinstance(value, (str, int, float)) and spec:
             self._refuse(node, f"the format {spec!r} for a {type(value).__name__}")
-        require_small(value, self._filename, node.lineno)
-        return format(value, spec)
+        self._meter.require_small(value, node.lineno)
+        text = format(value, spec)
+        self._require_length(node, len(text))
+        return text
 
     # Limits -------------------------------------------------------------------------------------
 
     def _require_length(self, node: ast.AST, length: int) -> None:
         if length > MAX_ITEMS:
             self._refuse(node, f"a value of {length} items")
+        self._meter.spend(length, getattr(node, "lineno", None))
 
     def _require_small_int(self, node: ast.AST, value: int) -> None:
         if value.bit_length() > MAX_INT_BITS:

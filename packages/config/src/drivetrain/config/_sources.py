@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from drivetrain.config._errors import (
     ConfigFileNotFoundError,
+    ConfigParseError,
+    ConfigReadError,
     UnsupportedFormatError,
     nearest_hint,
 )
@@ -117,9 +119,13 @@ def read_text(path: str, *, asked_by: tuple[str, int | None] | None = None) -> s
         raise ConfigFileNotFoundError(
             _missing_file_message(path), filename=filename, lineno=lineno
         ) from err
-    except IsADirectoryError as err:
-        raise ConfigFileNotFoundError(
-            f"{path!r} is a folder, not a config file", filename=filename, lineno=lineno
+    except UnicodeDecodeError as err:
+        raise ConfigParseError(f"not UTF-8 text: {err}", filename=path) from err
+    except (OSError, ValueError) as err:  # a folder, no permission; a null byte in the name
+        raise ConfigReadError(
+            f"cannot read config file {path[:200]!r}: {getattr(err, 'strerror', None) or err}",
+            filename=filename,
+            lineno=lineno,
         ) from err
 
 

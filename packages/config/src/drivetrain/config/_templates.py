@@ -20,10 +20,10 @@ Kind = Literal["base", "env", "file"]
 
 # Patterns stay text until a file has templates: compiling them takes longer than most loads.
 _TEMPLATE = r"""\{\{\s*(?:
-        _base_\.(?P<base>[A-Za-z_]\w*(?:\.\w+)*)
-      | (?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
-      | (?P<quote>['"]?)\s*\$\s*(?P<env>\w+)\s*:\s*(?P<default>[^\n]*?)\s*(?P=quote)
-    )\s*\}\}"""
+        _base_\.(?P<base>[A-Za-z_]\w*(?:\.\w+)*)\s*
+      | (?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)\s*
+      | (?:(?P<quote>['"])\s*)?\$\s*(?P<env>\w+)\s*:(?P<default>[^\n{}]*)
+    )\}\}"""
 _PYTHON_TOKEN = (
     rf"(?P<template>{_TEMPLATE})"
     + r"""|(?P<comment>\#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<open>\"\"\"|'''|"|')"""
@@ -77,9 +77,9 @@ class TemplateContext:
         self.used_environment = used_environment
         self.templates = templates
 
-    def template_of(self, match: re.Match[str]) -> Template | None:
+    def template_of(self, match: re.Match[str], first_line: int = 1) -> Template | None:
         """The template that ``match`` is, or ``None`` if its kind is switched off."""
-        lineno = match.string.count("\n", 0, match.start()) + 1
+        lineno = match.string.count("\n", 0, match.start()) + first_line
         if match["base"]:
             template = Template("base", match["base"], "", lineno)
         elif match["file"]:
@@ -89,7 +89,10 @@ class TemplateContext:
         else:
             if not self.use_environment:
                 return None
-            template = Template("env", match["env"], match["default"], lineno)
+            default = match["default"].strip()
+            if match["quote"]:  # trimmed here: a pattern that does it backtracks for ever
+                default = default.removesuffix(match["quote"]).rstrip()
+            template = Template("env", match["env"], default, lineno)
         self.templates.append(template)
         return template
 
@@ -250,7 +253,8 @@ class Marks:
                 continue
             end = re.compile(r'(?:[^"\\]|\\.)*"?', re.DOTALL).match(text, position)
             assert end is not None  # the pattern matches the empty string
-            out.append('"' + self._marked(end[0], "t"))
+            first_line = text.count("\n", 0, position) + 1
+            out.append('"' + self._marked(end[0], "t", first_line))
             position = end.end()
         out.append(text[position:])
         return "".join(out)
@@ -259,14 +263,14 @@ class Marks:
         """``text`` with marks; whether one stands for a value or for text, the parser knows."""
         return self._marked(text, "v")
 
-    def _marked(self, text: str, form: str) -> str:
+    def _marked(self, text: str, form: str, first_line: int = 1) -> str:
         if "{{" not in text:
             return text
         template = re.compile(_TEMPLATE, re.VERBOSE)
-        return template.sub(lambda match: self._mark_of(match, form) or match[0], text)
+        return template.sub(lambda match: self._mark_of(match, form, first_line) or match[0], text)
 
-    def _mark_of(self, match: re.Match[str], form: str) -> str | None:
-        template = self._context.template_of(match)
+    def _mark_of(self, match: re.Match[str], form: str, first_line: int = 1) -> str | None:
+        template = self._context.template_of(match, first_line)
         if template is None:
             return None
         self._templates.append(template)
