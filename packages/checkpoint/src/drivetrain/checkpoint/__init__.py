@@ -34,6 +34,7 @@ from drivetrain.checkpoint._model_table import (
 from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
+from drivetrain.checkpoint._sharded import seal_folder
 from drivetrain.checkpoint._state_dict import get_state_dict, load_state_dict, weights_to_cpu
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
 from drivetrain.checkpoint._write import save_checkpoint
@@ -74,6 +75,7 @@ __all__ = [
     "load_state_dict",
     "read_checkpoint_file",
     "save_checkpoint",
+    "seal_folder",
     "verify_checkpoint",
     "weights_to_cpu",
 ]

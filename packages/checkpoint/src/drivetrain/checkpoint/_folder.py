@@ -17,6 +17,7 @@ from drivetrain.checkpoint._errors import (
 )
 from drivetrain.checkpoint._hashing import sha256_of_file
 from drivetrain.checkpoint._manifest import MANIFEST_SUFFIX, manifest_path, parse_manifest
+from drivetrain.checkpoint._sharded import is_checkpoint_folder, is_sealed, remove_folder
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
 from drivetrain.checkpoint._write import save_checkpoint
 from drivetrain.fileio import (
@@ -33,6 +34,9 @@ POINTER = "last_checkpoint"
 
 class CheckpointFolder:
     """The checkpoints of one run, in a folder or under a URL.
+
+    A checkpoint is a file, or a folder of shards that `seal_folder` or
+    ``torch.distributed.checkpoint`` has listed.
 
     The order that never loses one: `write` the new one, `set_latest` to it, and only then `remove`
     an old one.
@@ -91,7 +95,7 @@ class CheckpointFolder:
             CheckpointWriteError: If the pointer cannot be written; the old one stays.
         """
         path = self.path_of(name)
-        if not self._backend.isfile(path):
+        if not (self._backend.isfile(path) or is_checkpoint_folder(path)):
             raise CheckpointNotFoundError(f"{path}: there is no such file to point to")
         if not self._is_local:
             self._backend.put_text(path, self.path_of(POINTER))
@@ -143,6 +147,9 @@ class CheckpointFolder:
             CheckpointNotFoundError: If there is none of this name.
         """
         path = self.path_of(name)
+        if is_checkpoint_folder(path):
+            remove_folder(path)
+            return
         try:
             self._backend.remove(path)
         except FileNotFoundError as err:
@@ -156,6 +163,7 @@ class CheckpointFolder:
             return []
         files = set(self._backend.list_dir_or_file(self.path, list_dir=False))
         written = [name for name in files if f"{name}{MANIFEST_SUFFIX}" in files]
+        written += self._folders()
         return sorted(written, key=self._age, reverse=True)
 
     def clean(self) -> list[str]:
@@ -175,6 +183,13 @@ class CheckpointFolder:
     @property
     def _is_local(self) -> bool:
         return isinstance(self._backend, LocalBackend)
+
+    def _folders(self) -> list[str]:
+        """Names of the sealed folders; only disks have such."""
+        if not self._is_local:
+            return []
+        folders = self._backend.list_dir_or_file(self.path, list_file=False)
+        return [n for n in folders if not n.startswith(".") and is_sealed(self.path_of(n))]
 
     def _candidates(self) -> Iterator[str]:
         yield from self._pointed_to()

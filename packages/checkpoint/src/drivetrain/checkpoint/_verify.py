@@ -10,6 +10,7 @@ from typing import Literal
 from drivetrain.checkpoint._errors import CheckpointCorruptError, CheckpointNotFoundError
 from drivetrain.checkpoint._hashing import sha256_of_file
 from drivetrain.checkpoint._manifest import read_manifest
+from drivetrain.checkpoint._sharded import check_folder, is_checkpoint_folder
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch before 1.6
 _REMEMBERED = 64
@@ -17,10 +18,10 @@ _REMEMBERED = 64
 
 @dataclass(frozen=True)
 class FileCheck:
-    """A file that was found to be whole.
+    """A checkpoint that was found to be whole.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
         size_bytes: Its size.
         method: ``"sha256"``: it is byte for byte what was written. ``"structure"``: it has no
             manifest (another program wrote it), but its end is where it should be.
@@ -32,7 +33,7 @@ class FileCheck:
 
 
 def verify_checkpoint(path: str | os.PathLike[str]) -> FileCheck:
-    """Check that a file is a whole checkpoint; by checksum where it has a manifest.
+    """Check that a file or folder is a whole checkpoint; by checksum where it has a manifest.
 
     A file that did not change since this process checked it is not read again.
 
@@ -41,6 +42,9 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> FileCheck:
         CheckpointCorruptError: If it is cut or changed. The error says in which way.
     """
     path = os.fspath(path)
+    if is_checkpoint_folder(path):
+        size, by_checksum = check_folder(path)
+        return FileCheck(path, size, "sha256" if by_checksum else "structure")
     if not os.path.isfile(path):
         raise CheckpointNotFoundError(f"{path}: there is no such file")
     signature = _signature(path)
