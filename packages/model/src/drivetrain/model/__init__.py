@@ -8,6 +8,7 @@ from drivetrain.dist import (
     revert_sync_batchnorm,
 )
 from drivetrain.model.__about__ import __version__
+from drivetrain.model._activation_checkpointing import turn_on_activation_checkpointing
 from drivetrain.model._averaged_model import (
     BaseAveragedModel,
     ExponentialMovingAverage,
@@ -16,6 +17,7 @@ from drivetrain.model._averaged_model import (
 )
 from drivetrain.model._base_model import BaseModel
 from drivetrain.model._base_module import BaseModule, ModuleDict, ModuleList, Sequential
+from drivetrain.model._conv_bn import fuse_conv_bn, turn_on_efficient_conv_bn_eval
 from drivetrain.model._data_preprocessor import BaseDataPreprocessor
 from drivetrain.model._errors import (
     AveragingError,
@@ -91,6 +93,7 @@ __all__ = [
     "constant_init",
     "convert_sync_batchnorm",
     "detect_anomalous_params",
+    "fuse_conv_bn",
     "initialize",
     "is_model_wrapper",
     "kaiming_init",
@@ -100,6 +103,8 @@ __all__ = [
     "stack_batch",
     "trunc_normal_",
     "trunc_normal_init",
+    "turn_on_activation_checkpointing",
+    "turn_on_efficient_conv_bn_eval",
     "uniform_init",
     "update_init_info",
     "xavier_init",
