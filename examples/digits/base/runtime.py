@@ -6,6 +6,7 @@ default_hooks = dict(
 )
 
 custom_hooks = [
+    dict(type="SyncBuffersHook"),  # several processes: one running mean for all, exact metrics
     dict(type="EMAHook", momentum=0.01, begin_epoch=1),
     dict(type="EarlyStoppingHook", monitor="nll", rule="less", min_delta=0.0001, patience=15),
     dict(type="MisclassifiedHook"),

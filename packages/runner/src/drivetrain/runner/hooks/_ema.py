@@ -147,12 +147,12 @@ class EMAHook(Hook):
         return list(module.buffers()) if self.ema_model.update_buffers else []
 
     def _swap_state_dicts(self, checkpoint: dict[str, Any]) -> None:
-        """Exchange each weight of the model with its averaged twin.
-
-        Buffers too: the average keeps its own (of a batch norm, say), whether averaged or copied.
-        """
+        """Exchange averaged and trained weights; buffers only where they are averaged."""
         model, average = checkpoint["state_dict"], checkpoint["ema_state_dict"]
-        for name in list(average):
-            plain = name.removeprefix("module.")
-            if plain != name and plain in model:
-                model[plain], average[name] = average[name], model[plain]
+        names = [name for name, _ in self.src_model.named_parameters()]
+        if self.ema_model.update_buffers:
+            names += [name for name, _ in self.src_model.named_buffers()]
+        for name in names:
+            averaged = f"module.{name}"
+            if name in model and averaged in average:
+                model[name], average[averaged] = average[averaged], model[name]
