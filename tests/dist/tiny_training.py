@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from drivetrain.dist import autocast
 from drivetrain.registry import FUNCTIONS
 
 
@@ -49,8 +50,12 @@ class TinyOptimWrapper:
         optimizer: torch.optim.Optimizer,
         accumulative_counts: int = 1,
         clip_norm: float | None = None,
+        autocast_dtype: torch.dtype | None = None,
+        scale: float | None = None,
     ) -> None:
         self.optimizer = optimizer
+        self._autocast_dtype = autocast_dtype
+        self.scaler = None if scale is None else torch.amp.GradScaler("cpu", init_scale=scale)
         self._accumulative_counts = accumulative_counts
         self._clip_norm = clip_norm
         self._count = 0
@@ -64,21 +69,31 @@ class TinyOptimWrapper:
         self._count = init_counts
 
     def optim_context(self, model: nn.Module) -> Any:
+        stack = contextlib.ExitStack()
         is_last = (self._count + 1) % self._accumulative_counts == 0
-        if is_last or not hasattr(model, "no_sync"):
-            return contextlib.nullcontext()
-        return model.no_sync()
+        if not is_last and hasattr(model, "no_sync"):
+            stack.enter_context(model.no_sync())
+        if self._autocast_dtype is not None:
+            stack.enter_context(autocast("cpu", dtype=self._autocast_dtype))
+        return stack
 
     def update_params(self, loss: Tensor) -> None:
-        (loss / self._accumulative_counts).backward()
+        loss = loss / self._accumulative_counts
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         self._count += 1
         if self._count % self._accumulative_counts:
             return
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
         if self._clip_norm is not None:
             params = [p for group in self.param_groups for p in group["params"]]
             norm = torch.nn.utils.clip_grad_norm_(params, self._clip_norm)
             self.norms.append(float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm))
-        self.optimizer.step()
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,6 +101,26 @@ class TinyOptimWrapper:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state_dict)
+
+
+class TinyWrappers(dict):
+    """Several wrappers by name, one for each layer; the state is by name, too."""
+
+    def update_params(self, loss: Tensor) -> None:
+        loss.backward()
+        for wrapper in self.values():
+            wrapper.optimizer.step()
+            wrapper.optimizer.zero_grad()
+
+    def optim_context(self, model: nn.Module) -> Any:
+        return contextlib.nullcontext()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: wrapper.state_dict() for name, wrapper in self.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, wrapper in self.items():
+            wrapper.load_state_dict(state_dict[name])
 
 
 class TinyScheduler:
@@ -96,8 +131,10 @@ class TinyScheduler:
 
     def step(self) -> None:
         self.steps += 1
-        for group in self.optim_wrapper.param_groups:
-            group["lr"] *= self.factor
+        several = isinstance(self.optim_wrapper, dict)
+        for wrapper in self.optim_wrapper.values() if several else [self.optim_wrapper]:
+            for group in wrapper.param_groups:
+                group["lr"] *= self.factor
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "factor": self.factor}
@@ -106,9 +143,15 @@ class TinyScheduler:
         self.steps, self.factor = state_dict["steps"], state_dict["factor"]
 
 
-def build_optim_wrapper(model: nn.Module, cfg: Any) -> TinyOptimWrapper:
+def build_optim_wrapper(model: nn.Module, cfg: Any) -> Any:
     if not isinstance(cfg, dict):
         return cfg
+    if "several" in cfg:
+        linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+        return TinyWrappers(  # with dots in their names, and different optimizers
+            (name, build_optim_wrapper(part, cfg["several"][index % 2]))
+            for index, (name, part) in enumerate(linears.items())
+        )
     options = dict(cfg)
     optimizer = dict(options.pop("optimizer"))
     kind = getattr(torch.optim, optimizer.pop("type"))
