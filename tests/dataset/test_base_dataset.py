@@ -39,7 +39,7 @@ def dataset_in(root, kind=BaseDataset, ann_file="annotations/train.json", **kwar
 
 
 class Labelled(BaseDataset):
-    METAINFO = {"task": "class", "palette": [1, 2]}  # noqa: RUF012
+    METAINFO = {"task": "class", "palette": [1, 2]}
 
     def get_cat_ids(self, idx):
         return [self.get_data_info(idx)["img_label"]]
@@ -353,3 +353,31 @@ def test_a_dataset_can_be_copied_and_pickled(root, serialize, copied):
 def test_packed_entries_are_not_kept_as_a_list_too(root):
     assert dataset_in(root).data_list == []
     assert len(dataset_in(root, serialize_data=False).data_list) == 6
+
+
+class Downstream(BaseDataset):
+    """Writes its own ``full_init``, as detection libraries do."""
+
+    def full_init(self):
+        if self._fully_initialized:
+            return
+        self.data_list = self.load_data_list()
+        self.data_list = self.filter_data()
+        if self._indices is not None:
+            self.data_list = self._get_unserialized_subset(self._indices)
+        if self.serialize_data:
+            self.data_bytes, self.data_address = self._serialize_data()
+        self._fully_initialized = True
+
+
+@pytest.mark.parametrize("serialize", [True, False])
+def test_a_full_init_written_downstream_works(root, serialize):
+    dataset = dataset_in(root, Downstream, indices=[4, 2], serialize_data=serialize)
+    assert [entry["height"] for entry in dataset] == [14, 12]
+    assert len(dataset.data_address) == (2 if serialize else 0)
+
+
+def test_the_packed_bytes_can_be_read(root):
+    dataset = dataset_in(root)
+    start, end = dataset.data_address[[1, 2]]
+    assert pickle.loads(dataset.data_bytes[start:end])["height"] == 12

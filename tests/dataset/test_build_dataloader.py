@@ -23,7 +23,7 @@ from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, RegistryErro
 
 @DATASETS.register_module(name="TestSquares", force=True)
 class Squares:
-    metainfo = {"classes": ["a"]}  # noqa: RUF012
+    metainfo = {"classes": ["a"]}
 
     def __init__(self, size=10, fail=False):
         self.size = size

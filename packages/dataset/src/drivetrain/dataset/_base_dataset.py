@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from drivetrain.dataset._compose import Compose
@@ -102,7 +103,7 @@ class BaseDataset(Dataset):
 
     @force_full_init
     def __len__(self) -> int:
-        return len(self.data_list) if self._packed is None else len(self._packed)
+        return len(self.data_list) if self._packed is None else self._packed.size
 
     # pyrefly: ignore[bad-override-param-name]  # the documented name
     def __getitem__(self, idx: int) -> Any:
@@ -149,8 +150,7 @@ class BaseDataset(Dataset):
         if self._indices is not None:
             self._keep(self._indices)
         if self.serialize_data and self._packed is None:
-            self._packed = pack(self.data_list)
-            self.data_list = []
+            self._serialize_data()
         self._fully_initialized = True
 
     def load_data_list(self) -> list[Entry]:
@@ -211,23 +211,27 @@ class BaseDataset(Dataset):
         """
         return self.data_list
 
-    @force_full_init
     def get_data_info(self, idx: int) -> Entry:
         """A copy of the entry at ``idx``, which may be negative, with ``sample_idx`` added.
 
         Raises:
             IndexError: If there is no such entry.
         """
-        size = len(self.data_list) if self._packed is None else len(self._packed)
-        position = idx if idx >= 0 else idx + size
-        if not 0 <= position < size:
-            raise IndexError(f"{type(self).__name__}: no sample {idx}, there are {size}")
-        if self._packed is None:
-            entry = copy.deepcopy(self.data_list[position])
-        else:
-            entry = self._packed[position]
-        entry["sample_idx"] = position
+        # Called for every sample: no decorator here, and nothing twice.
+        if not self._fully_initialized:
+            self.full_init()
+        packed = self._packed
+        size = len(self.data_list) if packed is None else packed.size
+        if not 0 <= idx < size:
+            idx = self._from_end(idx, size)
+        entry = copy.deepcopy(self.data_list[idx]) if packed is None else packed[idx]
+        entry["sample_idx"] = idx
         return entry
+
+    def _from_end(self, idx: int, size: int) -> int:
+        if not -size <= idx < 0:
+            raise IndexError(f"{type(self).__name__}: no sample {idx}, there are {size}")
+        return idx + size
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """The categories of the sample at ``idx``; needed by ``ClassBalancedDataset`` only.
@@ -288,7 +292,37 @@ class BaseDataset(Dataset):
         if self._packed is not None:
             self._packed = self._packed.take(rows_of(indices, len(self._packed)))
         else:
-            self.data_list = [self.data_list[i] for i in rows_of(indices, len(self.data_list))]
+            self.data_list = self._get_unserialized_subset(indices)
+
+    # Downstream subclasses write their own full_init out of the next four names.
+
+    def _serialize_data(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Pack ``self.data_list`` and empty it; the bytes of all entries, and where each ends."""
+        self._packed = pack(self.data_list)
+        self.data_list = []
+        return self.data_bytes, self.data_address
+
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> list[Entry]:
+        """The entries of ``self.data_list`` at ``indices``."""
+        return [self.data_list[row] for row in rows_of(indices, len(self.data_list))]
+
+    @property
+    def data_bytes(self) -> npt.NDArray[np.uint8]:
+        """The packed entries, one after the other; a view of the shared index."""
+        return (self._packed or pack(())).bytes_view
+
+    @data_bytes.setter
+    def data_bytes(self, data_bytes: npt.NDArray[np.uint8]) -> None:
+        """Accepted and ignored: what ``_serialize_data`` returned is in the index already."""
+
+    @property
+    def data_address(self) -> npt.NDArray[np.int64]:
+        """Where in ``data_bytes`` each packed entry ends; a view of the shared index."""
+        return (self._packed or pack(())).ends_view
+
+    @data_address.setter
+    def data_address(self, data_address: npt.NDArray[np.int64]) -> None:
+        """Accepted and ignored: what ``_serialize_data`` returned is in the index already."""
 
     def _parsed(self, raw: Any, position: int) -> list[Entry]:
         parsed = self.parse_data_info(raw)

@@ -19,21 +19,27 @@ from drivetrain.dist import get_dist_info, sync_random_seed
 from drivetrain.registry import DATA_SAMPLERS
 
 Order = Sequence[int] | torch.Tensor
+_CHUNK = 4096
 
 
 def global_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Order:
     """The order of ``size`` samples in ``epoch``: ``(size,)`` integers, the same on every rank."""
     if not shuffle:
         return range(size)
-    generator = torch.Generator()
-    generator.manual_seed(mix(seed, epoch))
-    return torch.randperm(size, generator=generator)
+    generator = torch.Generator().manual_seed(mix(seed, epoch))
+    dtype = torch.int32 if size < 2**31 else torch.int64
+    return torch.randperm(size, generator=generator, dtype=dtype)
 
 
-def strided(order: Order, first: int, step: int) -> list[int]:
-    """``order[first::step]`` as plain integers."""
-    part = order[first::step]
-    return part.tolist() if isinstance(part, torch.Tensor) else list(part)
+def strided(order: Order, first: int, step: int) -> Iterator[int]:
+    """``order[first::step]`` as plain integers, a few thousand at a time.
+
+    All at once they would be objects of 32 bytes each, for as long as the epoch lasts.
+    """
+    part = order[first::step] if first < len(order) else order[:0]
+    for start in range(0, len(part), _CHUNK):
+        chunk = part[start : start + _CHUNK]
+        yield from chunk.tolist() if isinstance(chunk, torch.Tensor) else chunk
 
 
 class _PositionedSampler(Sampler[int]):
@@ -105,17 +111,7 @@ class DefaultSampler(_PositionedSampler):
         self.total_size = self.num_samples * world if round_up else size
 
     def __iter__(self) -> Iterator[int]:
-        start = self._taken_start()
-        size, first = len(self.dataset), start + self.rank
-        order = global_order(size, seed=self.seed, epoch=self.epoch or 0, shuffle=self.shuffle)
-        indices = strided(order, first, self.world_size) if first < size else []
-        if self.round_up and 0 <= start < size:
-            wanted = math.ceil((size - start) / self.world_size)
-            after = first + len(indices) * self.world_size
-            while len(indices) < wanted:
-                indices.append(int(order[after % size]))
-                after += self.world_size
-        return iter(indices)
+        return self._of_rank(self._taken_start(), self.seed, self.epoch or 0)
 
     def __len__(self) -> int:
         """Samples of one epoch on this rank, wherever the next iteration starts."""
@@ -124,6 +120,19 @@ class DefaultSampler(_PositionedSampler):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration: epochs differ, an epoch repeats itself."""
         self.epoch = epoch
+
+    def _of_rank(self, start: int, seed: int, epoch: int) -> Iterator[int]:
+        # A generator: the order is made at the first index, so after workers are forked, and is
+        # no page that they have to carry.
+        size = len(self.dataset)
+        order = global_order(size, seed=seed, epoch=epoch, shuffle=self.shuffle)
+        yield from strided(order, start + self.rank, self.world_size)
+        if self.round_up and start < size:
+            turns = math.ceil((size - start) / self.world_size)
+            last = start + self.rank + (turns - 1) * self.world_size
+            # Only in the last turn can this rank's place lie behind the end of the order.
+            if last >= size:
+                yield int(order[last % size])
 
 
 @DATA_SAMPLERS.register_module()
@@ -144,7 +153,7 @@ class InfiniteSampler(_PositionedSampler):
         self.size = len(dataset)
 
     def __iter__(self) -> Iterator[int]:
-        return self._stream(self._taken_start() + self.rank)
+        return self._stream(self._taken_start() + self.rank, self.seed)
 
     def __len__(self) -> int:
         """Samples of one pass over the dataset; the stream itself has no end."""
@@ -153,10 +162,10 @@ class InfiniteSampler(_PositionedSampler):
     def set_epoch(self, epoch: int) -> None:
         """Accepted and ignored: a stream has passes, and counts them itself."""
 
-    def _stream(self, position: int) -> Iterator[int]:
+    def _stream(self, position: int, seed: int) -> Iterator[int]:
         while self.size:
             number, offset = divmod(position, self.size)
-            order = global_order(self.size, seed=self.seed, epoch=number, shuffle=self.shuffle)
-            indices = strided(order, offset, self.world_size)
-            yield from indices
-            position += len(indices) * self.world_size
+            order = global_order(self.size, seed=seed, epoch=number, shuffle=self.shuffle)
+            yield from strided(order, offset, self.world_size)
+            turns = math.ceil((self.size - offset) / self.world_size)
+            position += turns * self.world_size
