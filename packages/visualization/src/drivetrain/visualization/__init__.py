@@ -1,6 +1,7 @@
 """Trackers and pictures of a run: JSON lines, TensorBoard, plots."""
 
 from drivetrain.visualization.__about__ import __version__
+from drivetrain.visualization._aim_backend import AimVisBackend
 from drivetrain.visualization._arguments import (
     check_length,
     check_type,
@@ -12,6 +13,8 @@ from drivetrain.visualization._arguments import (
 )
 from drivetrain.visualization._backend import BaseVisBackend, force_init_env
 from drivetrain.visualization._canvas import img_from_canvas
+from drivetrain.visualization._clearml_backend import ClearMLVisBackend
+from drivetrain.visualization._dvclive_backend import DVCLiveVisBackend
 from drivetrain.visualization._errors import (
     BackendError,
     DrawingError,
@@ -28,19 +31,27 @@ from drivetrain.visualization._errors import (
 from drivetrain.visualization._featmap import convert_overlay_heatmap
 from drivetrain.visualization._image_grid import image_grid
 from drivetrain.visualization._local_backend import LocalVisBackend
+from drivetrain.visualization._mlflow_backend import MLflowVisBackend
+from drivetrain.visualization._neptune_backend import NeptuneVisBackend
 from drivetrain.visualization._plot_run import plot_run
 from drivetrain.visualization._tensorboard_backend import TensorboardVisBackend
 from drivetrain.visualization._visualizer import Visualizer
+from drivetrain.visualization._wandb_backend import WandbVisBackend
 from drivetrain.visualization._window import wait_continue
 
 __all__ = [
+    "AimVisBackend",
     "BackendError",
     "BaseVisBackend",
+    "ClearMLVisBackend",
+    "DVCLiveVisBackend",
     "DrawingError",
     "DrawingTypeError",
     "DuplicateBackendError",
     "LocalVisBackend",
+    "MLflowVisBackend",
     "MissingLibraryError",
+    "NeptuneVisBackend",
     "NoImageError",
     "RecordError",
     "RunDataError",
@@ -49,6 +60,7 @@ __all__ = [
     "UnknownBackendError",
     "VisualizationError",
     "Visualizer",
+    "WandbVisBackend",
     "__version__",
     "check_length",
     "check_type",
