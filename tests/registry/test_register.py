@@ -195,3 +195,14 @@ def test_the_scope_of_a_registry_is_the_package_that_creates_it():
     assert Registry("x").scope == package
     assert Special("x").scope == package
     assert Registry.infer_scope() == package
+
+
+def test_a_registry_can_be_parametrized_and_subclassed():
+    class Nets(Registry[ResNet]):
+        def twice(self, cfg):
+            return [self.build(cfg), self.build(cfg)]
+
+    nets = Nets("net", scope="toy")
+    nets.register_module(module=ResNet)
+    assert [net.depth for net in nets.twice({"type": "ResNet", "depth": 3})] == [3, 3]
+    assert isinstance(Registry[ResNet]("net", scope="toy"), Registry)

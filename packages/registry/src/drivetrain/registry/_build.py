@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 from drivetrain.registry._discovery import import_object
 from drivetrain.registry._errors import NodeError, RegistryError
@@ -16,7 +15,10 @@ from drivetrain.registry._node import (
 )
 from drivetrain.registry._scope import overwriting_scope, overwritten_scope
 
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from drivetrain.registry._registry import Registry
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
 from drivetrain.registry._errors import CheckError, RegistryError
 from drivetrain.registry._node import is_node, missing_type, no_node
 from drivetrain.registry._registry import Registry, factory_of, live_registries
 from drivetrain.registry._scope import DefaultScope
 
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
 _SKIPPED = ("type", "_scope_")
 
 
-class Root(NamedTuple):
+class Root:
     """What stands at a place of a config, and what whoever builds it adds to the node.
 
     Attributes:
@@ -23,13 +26,22 @@ class Root(NamedTuple):
         consumed: Keys that the builder takes out of the node before the component sees them.
     """
 
-    registry: Registry[Any]
-    given: tuple[str, ...] = ()
-    default_type: str | None = None
-    consumed: tuple[str, ...] = ()
+    __slots__ = ("consumed", "default_type", "given", "registry")
+
+    def __init__(
+        self,
+        registry: Registry[Any],
+        given: Iterable[str] = (),
+        default_type: str | None = None,
+        consumed: Iterable[str] = (),
+    ) -> None:
+        self.registry = registry
+        self.given = tuple(given)
+        self.default_type = default_type
+        self.consumed = tuple(consumed)
 
 
-class Problem(NamedTuple):
+class Problem:
     """One mistake.
 
     Attributes:
@@ -42,11 +54,21 @@ class Problem(NamedTuple):
             the component around it may add or take out keys before it builds it.
     """
 
-    path: str
-    kind: str
-    summary: str
-    details: tuple[tuple[str, str], ...]
-    certain: bool
+    __slots__ = ("certain", "details", "kind", "path", "summary")
+
+    def __init__(
+        self,
+        path: str,
+        kind: str,
+        summary: str,
+        details: tuple[tuple[str, str], ...],
+        certain: bool,
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.summary = summary
+        self.details = details
+        self.certain = certain
 
     def __str__(self) -> str:
         err = RegistryError(self.summary, self.details)
@@ -63,7 +85,7 @@ class Problem(NamedTuple):
         }
 
 
-class Report(NamedTuple):
+class Report:
     """What ``check`` found.
 
     Attributes:
@@ -72,9 +94,13 @@ class Report(NamedTuple):
         checked: How many nodes were looked at.
     """
 
-    problems: tuple[Problem, ...]
-    suspicions: tuple[Problem, ...]
-    checked: int
+    __slots__ = ("checked", "problems", "suspicions")
+
+    def __init__(self, found: Iterable[Problem], checked: int) -> None:
+        found = tuple(found)
+        self.problems = tuple(problem for problem in found if problem.certain)
+        self.suspicions = tuple(problem for problem in found if not problem.certain)
+        self.checked = checked
 
     @property
     def ok(self) -> bool:
@@ -147,9 +173,7 @@ def check(
     }
     walk = _Walk(patterns, locate)
     walk.visit(cfg, (), None, None)
-    certain = tuple(problem for problem in walk.problems if problem.certain)
-    others = tuple(problem for problem in walk.problems if not problem.certain)
-    return Report(certain, others, walk.checked)
+    return Report(walk.problems, walk.checked)
 
 
 class _Walk:
@@ -295,13 +319,13 @@ def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
 def _items(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, dict):
         return [(str(key), value) for key, value in dict.items(node)]  # lazy objects stay lazy
-    return [(str(key), node[key]) for key in node]
+    return [(str(key), value) for key, value in node.items()]
 
 
 def _get(node: Any, key: str) -> Any:
     if isinstance(node, dict):
         return dict.get(node, key)
-    return node[key] if key in set(node) else None
+    return node.get(key)
 
 
 def _scope_in(node: Any) -> str | None:

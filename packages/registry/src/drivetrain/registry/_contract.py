@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drivetrain.registry._errors import ContractError
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 CONTRACT_VERSION = 1
 

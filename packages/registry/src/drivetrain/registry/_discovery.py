@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
 
 from drivetrain.registry._contract import require_contract
 from drivetrain.registry._scope import canonical_scope
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 GROUP = "drivetrain.components"
 

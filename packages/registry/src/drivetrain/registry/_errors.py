@@ -17,7 +17,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 _LABEL_WIDTH = 15  # "Did you mean:" and two blanks
 

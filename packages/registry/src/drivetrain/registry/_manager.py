@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from _thread import RLock  # `threading` costs as much to import as the rest of this package
-from typing import Any, ClassVar, TypeVar
 
 from drivetrain.registry._errors import InstanceError
 
-T = TypeVar("T", bound="ManagerMixin")
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, TypeVar
+
+    T = TypeVar("T", bound="ManagerMixin")
 
 # One lock for all classes: a constructor may ask for instances of other classes, and a lock
 # for each class would let two threads wait for each other.

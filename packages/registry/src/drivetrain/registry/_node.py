@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from drivetrain.registry._building import current_place
 from drivetrain.registry._errors import NodeError
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 # Nothing of these types was built from a node: it is a slip in a config.
 _NEVER_BUILT = (str, bytes, bool, int, float, complex, list, tuple, set, frozenset, type)
 
 
 def is_node(value: Any) -> bool:
-    """Whether ``value`` is a mapping, or a whole config that wraps one."""
-    return isinstance(value, (dict, Mapping)) or is_config(value)
-
-
-def is_config(value: Any) -> bool:
-    """Whether ``value`` is a config object: no mapping itself, but read like one."""
-    kind = type(value)
-    return hasattr(kind, "merge_from_dict") and hasattr(kind, "__getitem__")
+    """Whether ``value`` is a mapping; a whole config is one, too."""
+    return isinstance(value, (dict, Mapping))
 
 
 def is_lazy(value: Any) -> bool:
@@ -47,16 +44,10 @@ def arguments_of(cfg: Any, default_args: Any) -> dict[str, Any] | None:
     if default_args is not None and not is_node(default_args):
         raise placed(NodeError(f"`default_args` must be a mapping or None, got {default_args!r}."))
     if is_node(cfg):
-        return {**_keys_and_values(default_args or {}), **_keys_and_values(cfg)}
+        return {**(default_args or {}), **cfg}
     if cfg is None or isinstance(cfg, _NEVER_BUILT) or is_lazy(cfg):
         raise no_node(cfg)
     return None
-
-
-def _keys_and_values(node: Any) -> Any:
-    if isinstance(node, (dict, Mapping)):
-        return node
-    return {key: node[key] for key in node}
 
 
 def no_node(cfg: Any) -> NodeError:
@@ -83,7 +74,7 @@ def no_type(kind: Any) -> NodeError:
 
 def missing_type(cfg: Any) -> NodeError:
     """Explain that the node has no ``type``, and which key may have been meant."""
-    keys = [str(key) for key in _keys_and_values(cfg)]
+    keys = [str(key) for key in cfg]
     details: tuple[tuple[str, str], ...] = ()
     typos = [
         key for key in keys if key.lower().strip("_") in {"type", "tpye", "typ", "types", "tyep"}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from _thread import RLock  # `threading` and `weakref` would take longer to import than this package
-from _weakref import ref
+from _weakref import ref  # what `weakref` is made of, without the rest of it
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from types import GenericAlias
 
 from drivetrain.registry._build import (
     build_from_cfg,
@@ -34,17 +33,25 @@ from drivetrain.registry._scope import (
     overwriting_scope,
     overwritten_scope,
 )
+from drivetrain.registry._table import Table, lock
 
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any, Generic, TypeVar, overload
 
-T = TypeVar("T")
-C = TypeVar("C", bound=Callable[..., Any])
-BuildFunc = Callable[..., Any]
+    T = TypeVar("T")
+    C = TypeVar("C", bound=Callable[..., Any])
+    BuildFunc = Callable[..., Any]
+else:
+    T = "T"
 
-# Guards names, trees and resolved names of all registries. Nothing is imported or called under it:
-# an import may register, and a registration in another thread may be part of an import.
-_lock = RLock()
+    class Generic:
+        """Stands in for that of ``typing``: ``Registry[Model]`` can be written and subclassed."""
+
+        __class_getitem__ = classmethod(GenericAlias)
+
+
 _PLAIN_BUILDS = (build_from_cfg, build_model_from_cfg)
 
 
@@ -88,9 +95,17 @@ class Registry(Generic[T]):
         _check_arguments(name, build_func, parent, scope, locations)
         self._name = name
         self._scope = _scope_of_caller(self) if scope is None else scope
-        self._children: dict[str, Registry[Any]] = _Table(self)
+        # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
+        weak = ref(self)
+
+        def forget() -> None:
+            registry = weak()
+            if registry is not None:
+                registry._forget_resolved()
+
+        self._children: dict[str, Registry[Any]] = Table(forget)
         self._locations = list(locations)
-        self._module_dict: dict[str, Any] = _Table(self)
+        self._module_dict: dict[str, Any] = Table(forget)
         # Per scope in force: names that were resolved, and what to call for them.
         self._resolved: dict[str | None, dict[str, Callable[..., Any]]] = {}
         self._is_plain = False
@@ -169,18 +184,22 @@ class Registry(Generic[T]):
 
     # --- registering --------------------------------------------------------------------------
 
-    @overload
-    def register_module(
-        self, name: str | Sequence[str] | None = None, force: bool = False, module: None = None
-    ) -> Callable[[C], C]: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def register_module(
-        self, name: str | Sequence[str] | None = None, force: bool = False, *, module: C
-    ) -> C: ...
+        @overload
+        def register_module(
+            self, name: str | Sequence[str] | None = None, force: bool = False, module: None = None
+        ) -> Callable[[C], C]: ...
 
-    @overload
-    def register_module(self, name: str | Sequence[str] | None, force: bool, module: C) -> C: ...
+        @overload
+        def register_module(
+            self, name: str | Sequence[str] | None = None, force: bool = False, *, module: C
+        ) -> C: ...
+
+        @overload
+        def register_module(
+            self, name: str | Sequence[str] | None, force: bool, module: C
+        ) -> C: ...
 
     def register_module(
         self,
@@ -254,7 +273,7 @@ class Registry(Generic[T]):
                     (("To do:", "give one: register_module(name=..., module=...)"),),
                 )
             names = [own_name]
-        with _lock:
+        with lock:
             for name in names:
                 if name in self._module_dict and not force:
                     raise self._taken(name, component)
@@ -274,7 +293,7 @@ class Registry(Generic[T]):
         )
 
     def _add_child(self, child: Registry[Any]) -> None:
-        with _lock:
+        with lock:
             if child._scope in self._children:
                 raise DuplicateNameError(
                     f"scope {child._scope!r} exists already below registry {self._name!r}.",
@@ -284,7 +303,7 @@ class Registry(Generic[T]):
 
     def _forget_resolved(self) -> None:
         """Names of this tree changed: look everything up again."""
-        with _lock:
+        with lock:
             for registry in self.root.tree():
                 registry._resolved = {}
 
@@ -391,7 +410,7 @@ class Registry(Generic[T]):
 
     def _known_registry_of(self, scope: str) -> Registry[Any] | None:
         scope = canonical_scope(scope)
-        with _lock:
+        with lock:
             for start in (self, self.root):
                 for registry in start.tree():
                     if canonical_scope(registry._scope) == scope:
@@ -506,7 +525,7 @@ class Registry(Generic[T]):
             ``None`` for a name that is not registered, or not yet.
         """
         scope = current_scope()
-        with _lock:  # no name changes between looking it up and keeping it
+        with lock:  # no name changes between looking it up and keeping it
             for registry in self._search_order(scope, explore=False):
                 registered = registry._find(kind, explore=False)
                 if registered is not None:
@@ -549,77 +568,13 @@ class Registry(Generic[T]):
         return (scope, rest) if dot else (None, key)
 
 
-class _Table(dict[str, Any]):
-    """The names, or the children, of one registry; tells it about every change.
-
-    Tests and notebooks do take names out of ``module_dict``: a resolved name must not outlive that.
-    """
-
-    # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
-    __slots__ = ("_registry",)
-
-    def __init__(self, registry: Registry[Any]) -> None:
-        super().__init__()
-        self._registry = ref(registry)
-
-    def _changed(self) -> None:
-        registry = self._registry()
-        if registry is not None:
-            registry._forget_resolved()
-
-    def __setitem__(self, name: str, component: Any) -> None:
-        with _lock:
-            super().__setitem__(name, component)
-            self._changed()
-
-    def __delitem__(self, name: str) -> None:
-        with _lock:
-            super().__delitem__(name)
-            self._changed()
-
-    def pop(self, name: str, *default: Any) -> Any:
-        with _lock:
-            component = super().pop(name, *default)
-            self._changed()
-        return component
-
-    def popitem(self) -> tuple[str, Any]:
-        with _lock:
-            item = super().popitem()
-            self._changed()
-        return item
-
-    def clear(self) -> None:
-        with _lock:
-            super().clear()
-            self._changed()
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        with _lock:
-            super().update(*args, **kwargs)
-            self._changed()
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        with _lock:
-            if name not in self:
-                self[name] = default
-            return self[name]
-
-    def __ior__(self, other: Any) -> _Table:  # type: ignore[misc,override]  # dict's overloads
-        self.update(other)
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
-
-
 _live: list[ref[Registry[Any]]] = []
 
 
 def live_registries() -> list[Registry[Any]]:
     """Every registry that exists, in the order of creation."""
     found = []
-    with _lock:
+    with lock:
         for weak in list(_live):
             registry = weak()
             if registry is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from drivetrain.registry._build import (
     build_model_from_cfg,
     build_runner_from_cfg,
@@ -12,7 +10,10 @@ from drivetrain.registry._build import (
 from drivetrain.registry._registry import Registry
 from drivetrain.registry._scope import ROOT_SCOPE
 
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     # For editors only: what `build` returns. Without torch installed it is unknown, as before.
     from torch.nn import Module  # type: ignore[import-not-found,unused-ignore]
     from torch.optim import Optimizer  # type: ignore[import-not-found,unused-ignore]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from drivetrain.registry._manager import ManagerMixin
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 ROOT_SCOPE = "drivetrain"
 # Existing configs and downstream projects say `mmengine` for the root scope.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from os import PathLike, fspath
 from os.path import join
-from typing import Any
 
 from drivetrain.registry import _roots
 from drivetrain.registry._registry import Registry
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def traverse_registry_tree(registry: Registry[Any], verbose: bool = True) -> list[dict[str, Any]]:
