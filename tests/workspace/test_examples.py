@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guide").glob("*.md"))
 
 # One interpreter for all of them, and none of the tests' own: an example may not lean on what a
-# test left behind. It need not import what every reader has open, nor build the reader's model.
+# test left behind. It need not import what every reader has open (torch, the public names of the
+# package), nor build the reader's model.
 RUN_EXAMPLES = """
 import contextlib, doctest, importlib, io, json, sys, traceback
 import numpy, torch
@@ -29,6 +30,8 @@ options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 reports = {}
 for package, modules in json.load(sys.stdin).items():
     report = io.StringIO()
+    door = importlib.import_module(f"drivetrain.{package}")
+    public = {name: getattr(door, name) for name in door.__all__}
     runner = doctest.DocTestRunner(optionflags=options, verbose=False)
     for name in modules:
         try:
@@ -37,7 +40,7 @@ for package, modules in json.load(sys.stdin).items():
             report.write(traceback.format_exc())
             continue
         for example in doctest.DocTestFinder(exclude_empty=True).find(module):
-            example.globs = {**at_hand, **example.globs}
+            example.globs = {**at_hand, **public, **example.globs}
             with contextlib.redirect_stdout(io.StringIO()):
                 runner.run(example, out=report.write)
     reports[package] = report.getvalue()
