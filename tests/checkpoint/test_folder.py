@@ -168,6 +168,19 @@ def test_verify_raises_what_is_wrong(tmp_path: Path) -> None:
         folder.verify("epoch_2.pth")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_the_first_write_collects_what_a_killed_run_left(tmp_path: Path) -> None:
+    old, new = tmp_path / ".a.pth.1-0123abcd.tmp", tmp_path / ".b.pth.1-0123abcd.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (1, 1))
+
+    CheckpointFolder(tmp_path).write("a.pth", {})
+
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_names_come_newest_first(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "epoch_2.pth", "epoch_10.pth", "best.pth")
 

@@ -133,6 +133,28 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     assert loaded["a"].data_ptr() == loaded["b"].data_ptr()
 
 
+def test_a_part_of_a_large_tensor_costs_its_own_size_only(tmp_path: Path) -> None:
+    table = torch.arange(1_000_000.0)
+    rows = table[10:20]
+
+    save_checkpoint({"rows": rows, "again": rows, "column": table[::100_000]}, tmp_path / "a.pth")
+    loaded = read_checkpoint_file(tmp_path / "a.pth")
+
+    assert (tmp_path / "a.pth").stat().st_size < 10_000
+    assert torch.equal(loaded["rows"], rows)
+    assert torch.equal(loaded["column"], table[::100_000])
+    assert loaded["rows"].data_ptr() == loaded["again"].data_ptr()
+
+
+def test_parts_that_use_all_of_a_tensor_go_on_sharing_it(tmp_path: Path) -> None:
+    flat = torch.arange(10.0)
+
+    save_checkpoint({"a": flat[:4].reshape(2, 2), "b": flat[4:]}, tmp_path / "a.pth")
+    loaded = read_checkpoint_file(tmp_path / "a.pth")
+
+    assert loaded["a"].untyped_storage().data_ptr() == loaded["b"].untyped_storage().data_ptr()
+
+
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     save_checkpoint({}, tmp_path / "epoch_12.pth")
 

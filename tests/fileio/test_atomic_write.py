@@ -133,6 +133,16 @@ def test_a_file_being_written_is_not_stale(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
+@posix_only
+def test_what_changed_just_now_can_be_left_alone(tmp_path: Path) -> None:
+    rest = tmp_path / ".a.1234-0123abcd.tmp"
+    rest.touch()
+
+    assert remove_stale_temporaries(tmp_path, min_age_s=60) == []
+    os.utime(rest, (1, 1))
+    assert remove_stale_temporaries(tmp_path, min_age_s=60) == [rest.name]
+
+
 def test_foreign_files_are_never_collected(tmp_path: Path) -> None:
     for name in ("a.tmp", ".a.tmp", ".a.12.tmp", "x.12-0123abcd.tmp"):
         (tmp_path / name).touch()

@@ -30,6 +30,7 @@ from drivetrain.fileio import (
 from drivetrain.logging import print_log
 
 POINTER = "last_checkpoint"
+_STALE_AFTER_S = 600.0
 
 
 class CheckpointFolder:
@@ -62,6 +63,7 @@ class CheckpointFolder:
         self.path = os.fspath(path)
         self.backend_args = backend_args
         self.skipped: list[tuple[str, str]] = []
+        self._cleaned = False
 
     def path_of(self, name: str) -> str:
         """Return the path of a checkpoint in this folder.
@@ -82,6 +84,10 @@ class CheckpointFolder:
             CheckpointWriteError: If the disk is full, the folder read-only, …
         """
         path = self.path_of(name)
+        if not self._cleaned and self._is_local and os.path.isdir(self.path):
+            # A killed writer leaves a hidden file as large as a checkpoint.
+            remove_stale_temporaries(self.path, min_age_s=_STALE_AFTER_S)
+        self._cleaned = True
         save_checkpoint(state, path, backend_args=self.backend_args)
         return path
 
@@ -168,6 +174,8 @@ class CheckpointFolder:
 
     def clean(self) -> list[str]:
         """Remove what killed writers left behind; what is in use stays.
+
+        The first `write` does so, too, with what is older than ten minutes.
 
         Returns:
             The names that were removed.

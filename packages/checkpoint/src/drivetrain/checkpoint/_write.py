@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 
 import torch
 
+from drivetrain.checkpoint._compact import without_unused_memory
 from drivetrain.checkpoint._errors import CheckpointCorruptError, CheckpointWriteError
 from drivetrain.checkpoint._hashing import HashingWriter
 from drivetrain.checkpoint._manifest import (
@@ -62,7 +63,7 @@ def save_checkpoint(
     with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
         local = os.path.join(folder, "checkpoint.pth")
         with open(local, "wb") as file:
-            fingerprint = _save(as_plain_data(checkpoint), file)
+            fingerprint = _save(without_unused_memory(as_plain_data(checkpoint)), file)
         backend.put_text(manifest_text((fingerprint,)), f"{os.fspath(filename)}{MANIFEST_SUFFIX}")
         backend.copyfile_from_local(local, filename)
 
@@ -74,7 +75,7 @@ def write_local(state: Any, path: str) -> Fingerprint:
         NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
         CheckpointWriteError: If the system refuses.
     """
-    plain = as_plain_data(state)
+    plain = without_unused_memory(as_plain_data(state))
     with _write_errors(path):
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         # The lock outlives the rename at the end of atomic_write: two runs that write the same

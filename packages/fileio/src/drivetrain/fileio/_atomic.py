@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -84,26 +86,37 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as err:
+        # Some network file systems flush names themselves, and refuse to be asked.
+        if err.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 
 
-def remove_stale_temporaries(folder: str | os.PathLike[str]) -> list[str]:
+def remove_stale_temporaries(
+    folder: str | os.PathLike[str], *, min_age_s: float = 0.0
+) -> list[str]:
     """Remove what killed writers of `atomic_write` left in a folder, and nothing that is in use.
 
     A writer holds a lock on its hidden file for as long as it lives; a file whose lock is free has
     no writer.
+
+    Args:
+        folder: Where to look; its subfolders are left alone.
+        min_age_s: Leave files alone that changed within so many seconds. A margin for file systems
+            whose locks are not seen by other hosts.
 
     Returns:
         The names that were removed. Always empty on Windows, where the lock does not exist.
     """
     if sys.platform == "win32":
         return []
-    removed = []
-    for entry in os.scandir(folder):
-        if _TEMPORARY.match(entry.name) and _remove_if_unlocked(entry.path):
-            removed.append(entry.name)
-    return sorted(removed)
+    with os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries if _TEMPORARY.match(entry.name)]
+    newest_allowed_s = time.time() - min_age_s
+    removed = [path for path in paths if _remove_if_unlocked(path, newest_allowed_s)]
+    return sorted(os.path.basename(path) for path in removed)
 
 
 def _regular_file_mode(target: str) -> int | None:
@@ -157,7 +170,7 @@ def _lock_if_possible(descriptor: int) -> None:
         pass  # a file system without locks: what a killed writer leaves there stays
 
 
-def _remove_if_unlocked(path: str) -> bool:
+def _remove_if_unlocked(path: str, newest_allowed_s: float) -> bool:
     if sys.platform == "win32":
         return False
     try:
@@ -165,6 +178,8 @@ def _remove_if_unlocked(path: str) -> bool:
     except (FileNotFoundError, PermissionError):
         return False
     try:
+        if os.fstat(descriptor).st_mtime > newest_allowed_s:
+            return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         Path(path).unlink(missing_ok=True)
     except OSError:
