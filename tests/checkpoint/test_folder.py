@@ -14,6 +14,7 @@ from drivetrain.checkpoint import (
     CheckpointFolder,
     CheckpointNotFoundError,
     find_latest_checkpoint,
+    summarize_checkpoint,
 )
 
 
@@ -185,6 +186,46 @@ def test_names_come_newest_first(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "epoch_2.pth", "epoch_10.pth", "best.pth")
 
     assert folder.names() == ["best.pth", "epoch_10.pth", "epoch_2.pth"]
+
+
+def test_entries_tell_which_is_the_latest_and_which_is_damaged(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "epoch_1.pth", "epoch_2.pth")
+    damage(folder.path_of("epoch_2.pth"))
+
+    second, first = folder.entries()
+
+    assert (first.name, first.is_latest, first.problem) == ("epoch_1.pth", True, None)
+    assert first.size_bytes == os.path.getsize(first.path)
+    assert not second.is_latest
+    assert "its bytes changed" in str(second.problem)
+
+
+def test_a_summary_says_what_is_in_a_file(tmp_path: Path) -> None:
+    state = {
+        "meta": {"epoch": 3, "cfg": "x" * 100},
+        "state_dict": torch.nn.Linear(3, 2).state_dict(),
+        "step": 7,
+        "one": torch.ones(2, dtype=torch.bfloat16),
+        "nothing": {},
+    }
+    path = CheckpointFolder(tmp_path).write("a.pth", state)
+
+    summary = summarize_checkpoint(path)
+
+    assert summary.sections["state_dict"] == "2 tensors, 8 values, float32"
+    assert summary.sections["meta"].startswith("epoch: 3, cfg: 'xxx")
+    assert summary.sections["meta"].endswith("…")
+    assert summary.sections["step"] == "7"
+    assert summary.sections["one"] == "tensor (2,), bfloat16"
+    assert summary.sections["nothing"] == "empty"
+    size = os.path.getsize(path)
+    assert str(summary).split("\n")[0] == f"{path}  {size:,} bytes, verified by sha256"
+
+
+def test_a_summary_of_bare_weights_is_one_line(tmp_path: Path) -> None:
+    path = CheckpointFolder(tmp_path).write("a.pth", torch.nn.Linear(3, 2).state_dict())
+
+    assert summarize_checkpoint(path).sections == {"(weights)": "2 tensors, 8 values, float32"}
 
 
 def test_a_folder_in_a_store_works_alike() -> None:

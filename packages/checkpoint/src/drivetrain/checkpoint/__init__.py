@@ -2,6 +2,7 @@
 
 from drivetrain.checkpoint.__about__ import __version__
 from drivetrain.checkpoint._async import AsyncCheckpointWriter
+from drivetrain.checkpoint._entry import CheckpointEntry
 from drivetrain.checkpoint._errors import (
     CheckpointContentError,
     CheckpointCorruptError,
@@ -36,6 +37,7 @@ from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
 from drivetrain.checkpoint._sharded import seal_folder
 from drivetrain.checkpoint._state_dict import get_state_dict, load_state_dict, weights_to_cpu
+from drivetrain.checkpoint._summary import CheckpointSummary, summarize_checkpoint
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
 from drivetrain.checkpoint._write import save_checkpoint
 
@@ -44,10 +46,12 @@ __all__ = [
     "CheckpointContentError",
     "CheckpointCorruptError",
     "CheckpointDeviceError",
+    "CheckpointEntry",
     "CheckpointError",
     "CheckpointFolder",
     "CheckpointLoader",
     "CheckpointNotFoundError",
+    "CheckpointSummary",
     "CheckpointWriteError",
     "FileCheck",
     "LoadReport",
@@ -76,6 +80,7 @@ __all__ = [
     "read_checkpoint_file",
     "save_checkpoint",
     "seal_folder",
+    "summarize_checkpoint",
     "verify_checkpoint",
     "weights_to_cpu",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from drivetrain.checkpoint._entry import CheckpointEntry
 from drivetrain.checkpoint._errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -171,6 +172,20 @@ class CheckpointFolder:
         written = [name for name in files if f"{name}{MANIFEST_SUFFIX}" in files]
         written += self._folders()
         return sorted(written, key=self._age, reverse=True)
+
+    def entries(self) -> list[CheckpointEntry]:
+        """Return the checkpoints that this package wrote, newest first, each verified."""
+        latest = self.latest()
+        entries = []
+        for name in self.names():
+            path = self.path_of(name)
+            size, problem = 0, None
+            try:
+                size = self.verify(name).size_bytes
+            except CheckpointError as err:
+                problem = str(err).removeprefix(f"{path}: ")
+            entries.append(CheckpointEntry(name, path, size, path == latest, problem))
+        return entries
 
     def clean(self) -> list[str]:
         """Remove what killed writers left behind; what is in use stays.
