@@ -38,8 +38,8 @@ from drivetrain.config._overrides import parse_override
 from drivetrain.config._pure_python import read_base
 
 if TYPE_CHECKING:
+    from drivetrain.config._argparse import DictAction
     from drivetrain.config._compare import Difference
-    from drivetrain.config._dict_action import DictAction
     from drivetrain.config._inspect import Problem, check, diff, explain, show
 
 __all__ = [
@@ -85,7 +85,7 @@ __all__ = [
 
 # Not needed to load a config, and slow to import (argparse, json): fetched at the first use.
 _ON_DEMAND = {
-    "DictAction": "drivetrain.config._dict_action",
+    "DictAction": "drivetrain.config._argparse",
     "Difference": "drivetrain.config._compare",
     "Problem": "drivetrain.config._inspect",
     "check": "drivetrain.config._inspect",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config._compare import digest_of
 from drivetrain.config._configdict import ConfigDict, fresh_node
+from drivetrain.config._custom_imports import IMPORTS_KEY, import_modules, imports_of
 from drivetrain.config._dump import to_text
 from drivetrain.config._errors import (
     CircularBaseError,
-    ConfigImportError,
     ReservedKeyError,
 )
-from drivetrain.config._loader import IMPORTS_KEY, Loader, imports_of
+from drivetrain.config._loader import Loader
 from drivetrain.config._merge import merge_dicts
 from drivetrain.config._origin import Origin, find_origins
 from drivetrain.config._overrides import nested, require_known, split_additions
@@ -169,13 +167,15 @@ class Config(MutableMapping[Any, Any]):
         """
         from argparse import ArgumentParser  # slow to import; most programs parse in their own way
 
+        from drivetrain.config._argparse import add_options
+
         first = ArgumentParser(description=description, add_help=False)
         first.add_argument("config", help="config file path")
         known, _ = first.parse_known_args()
         cfg = Config.fromfile(known.config)
         parser = ArgumentParser(description=description)
         parser.add_argument("config", help="config file path")
-        _add_options(parser, cfg._cfg_dict)
+        add_options(parser, cfg._cfg_dict)
         return parser, cfg
 
     @property
@@ -462,22 +462,6 @@ def _from_loaded(
     return cfg
 
 
-def import_modules(names: Iterable[str], allow_failed: bool, filename: str | None) -> None:
-    """Import the modules of ``custom_imports``.
-
-    Raises:
-        ConfigImportError: If one cannot be imported and ``allow_failed`` is false.
-    """
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as err:
-            message = f"`{IMPORTS_KEY}`: cannot import {name!r}: {err}"
-            if not allow_failed:
-                raise ConfigImportError(message, filename=filename) from err
-            warnings.warn(message, UserWarning, stacklevel=3)
-
-
 def _set_slots(cfg: Config, *values: Any) -> None:
     for name, value in zip(_SLOTS, values, strict=True):
         object.__setattr__(cfg, name, value)
@@ -502,17 +486,3 @@ def _refuse_reserved(node: ConfigDict, filename: str | None) -> None:
     for key in RESERVED_KEYS:
         if key in node:
             raise ReservedKeyError(_reserved(key), filename=filename)
-
-
-def _add_options(parser: ArgumentParser, node: ConfigDict, prefix: str = "") -> None:
-    """One option for each leaf: ``--a.b`` of the type of its present value."""
-    for key, value in node.items():
-        option = f"--{prefix}{key}"
-        if isinstance(value, ConfigDict):
-            _add_options(parser, value, f"{prefix}{key}.")
-        elif isinstance(value, bool):
-            parser.add_argument(option, action="store_true", default=value)
-        elif isinstance(value, (int, float, str)):
-            parser.add_argument(option, type=type(value), default=value)
-        elif isinstance(value, (list, tuple)) and value:
-            parser.add_argument(option, type=type(value[0]), nargs="+", default=value)

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from drivetrain.config._configdict import ConfigDict, fresh
+from drivetrain.config._configdict import ConfigDict
+from drivetrain.config._custom_imports import IMPORTS_KEY, joined_imports
 from drivetrain.config._data_file import parse_data
 from drivetrain.config._errors import (
     CircularBaseError,
     ConfigError,
     DuplicateKeyError,
     MixedStyleError,
-    UnknownBaseValueError,
-    nearest_hint,
 )
+from drivetrain.config._inherited import BaseView, Inherited
 from drivetrain.config._merge import merge_dicts, without_delete_keys
 from drivetrain.config._pure_python import PureModule, run_pure
 from drivetrain.config._python_file import (
@@ -28,7 +28,8 @@ from drivetrain.config._python_file import (
     config_keys,
     run_config,
 )
-from drivetrain.config._safe import SafeRoot, evaluate, refuse_environment, require_small
+from drivetrain.config._safe import SafeRoot, refuse_environment, require_small
+from drivetrain.config._safe_python import evaluate
 from drivetrain.config._sources import (
     Format,
     Source,
@@ -37,10 +38,9 @@ from drivetrain.config._sources import (
     read_text,
     resolve_package_path,
 )
-from drivetrain.config._templates import Marks, TemplateContext, base_text, fill_python
+from drivetrain.config._templates import Marks, TemplateContext, fill_python
 
 DEPRECATION_KEY = "_deprecation_"
-IMPORTS_KEY = "custom_imports"
 SCOPE_KEY = "_scope_"
 _READ_BASE = r"(?m)^[^\S\n]*with\s+read_base\s*\("
 _BASE = r"(?m)^_base_\s*[:=]|\{\{\s*_base_\."
@@ -146,7 +146,7 @@ class Loader:
 
     def _load_text_style(self, source: Source) -> dict[Any, Any]:
         source.code = fill_python(source.text, self._context(source))
-        inherited = _Inherited(source.path)
+        inherited = Inherited(source.path)
 
         def on_base(names: Any, lineno: int) -> Any:
             inherited.data = self._load_bases(names, source, lineno)
@@ -179,7 +179,7 @@ class Loader:
         raw = parse_data(source.code, source.format, source.path, marks, safe=safe)
         if safe:
             require_small(raw, source.path, 1)
-        inherited = _Inherited(source.path)
+        inherited = Inherited(source.path)
         if BASE_KEY in raw:
             names = marks.resolve(raw.pop(BASE_KEY), inherited.value)
             line = _line_of(source.text, BASE_KEY)
@@ -213,7 +213,7 @@ class Loader:
             data, base = self.load_file(path, asked_by=(source.path, lineno))
             source.bases.append(base)
             self._check_duplicates(merged, data, source, lineno)
-            imports = _joined_imports(merged, data)
+            imports = joined_imports(merged, data)
             merged.update(data)
             if imports:
                 merged[IMPORTS_KEY] = imports
@@ -250,7 +250,7 @@ class Loader:
                 err.filename = source.path
                 err.lineno = _line_of(source.text, err.message.partition(":")[0].split(".")[0])
             raise
-        if imports := _joined_imports(inherited, own):
+        if imports := joined_imports(inherited, own):
             merged[IMPORTS_KEY] = imports
         return merged
 
@@ -291,68 +291,6 @@ class Loader:
         return "pure" if _imports_third_party(text) else None
 
 
-class _Inherited:
-    """What a text-style file inherits: filled when its ``_base_`` is read, asked by templates."""
-
-    def __init__(self, filename: str) -> None:
-        self._filename = filename
-        self.data: dict[Any, Any] = {}
-
-    def value(self, name: str) -> Any:
-        """A copy of the value of the bases under a dotted name."""
-        value: Any = self.data
-        for index, part in enumerate(name.split(".")):
-            if isinstance(value, dict) and part in value:
-                value = dict.__getitem__(value, part)
-            elif isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
-                value = value[int(part)]
-            else:
-                keys = list(value) if isinstance(value, dict) else range(_length(value))
-                known = ".".join(name.split(".")[:index])
-                raise UnknownBaseValueError(
-                    f"the bases define no {name!r}"
-                    + (f": {known!r} has no {part!r}" if known else "")
-                    + nearest_hint(part, keys)
-                )
-        return fresh(value)
-
-    def text(self, name: str) -> str:
-        """The same, as it reads inside a string."""
-        return base_text(self.value(name), name)
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (list, tuple)) else 0
-
-
-class BaseView:
-    """``_base_`` as a Python config sees it: attributes are copies of what the bases define."""
-
-    def __init__(self, data: dict[Any, Any], filename: str) -> None:
-        self.__data = data
-        self.__filename = filename
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.__data:
-            raise UnknownBaseValueError(
-                f"the bases define no {name!r}{nearest_hint(name, self.__data)}"
-            )
-        return fresh(self.__data[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.__data
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.__data)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """A copy of the value under ``name``, or ``default``."""
-        return self[name] if name in self.__data else default
-
-
 def with_scope(data: dict[Any, Any], scope: str) -> dict[Any, Any]:
     """``data`` whose outermost nodes (dicts with ``type``) carry ``_scope_``."""
     return {key: _scoped(value, scope) for key, value in dict.items(data)}
@@ -374,37 +312,6 @@ def _scoped(value: Any, scope: str) -> Any:
 def beside(path: str, name: str) -> str:
     """``name`` as seen from the folder of the file ``path``."""
     return os.path.normpath(os.path.join(os.path.dirname(path), os.path.expanduser(name)))
-
-
-def imports_of(setting: Any) -> tuple[list[str], bool]:
-    """Modules and ``allow_failed_imports`` of a ``custom_imports`` value.
-
-    Raises:
-        ConfigError: If it has another form.
-    """
-    known = isinstance(setting, dict) and not set(setting) - {"imports", "allow_failed_imports"}
-    names: Any = dict.get(setting, "imports", ()) if known else None
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(
-            f"`{IMPORTS_KEY}` is dict(imports=[names of modules], allow_failed_imports=False), "
-            f"not {setting!r}"
-        )
-    return list(names), bool(dict.get(setting, "allow_failed_imports", False))
-
-
-def _joined_imports(first: dict[Any, Any], second: dict[Any, Any]) -> dict[str, Any] | None:
-    """``custom_imports`` of two parts of a chain together, if both have some."""
-    if IMPORTS_KEY not in first or IMPORTS_KEY not in second:
-        return None
-    if dict.get(second[IMPORTS_KEY], "_delete_"):
-        return None
-    names, allow = imports_of(first[IMPORTS_KEY])
-    more, allow_more = imports_of(second[IMPORTS_KEY])
-    names += [name for name in more if name not in names]
-    if "allow_failed_imports" in second[IMPORTS_KEY]:
-        allow = allow_more
-    return {"imports": names, "allow_failed_imports": allow}
 
 
 def _imports_third_party(text: str) -> bool:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from drivetrain.config._configdict import ConfigDict
 from drivetrain.config._errors import ConfigError
 from drivetrain.config._overrides import parse_override
 
@@ -36,3 +37,17 @@ class DictAction(argparse.Action):
                 raise argparse.ArgumentError(self, str(err)) from err
             collected[key] = value
         setattr(namespace, self.dest, collected)
+
+
+def add_options(parser: argparse.ArgumentParser, node: ConfigDict, prefix: str = "") -> None:
+    """One option for each leaf: ``--a.b`` of the type of its present value."""
+    for key, value in node.items():
+        option = f"--{prefix}{key}"
+        if isinstance(value, ConfigDict):
+            add_options(parser, value, f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            parser.add_argument(option, action="store_true", default=value)
+        elif isinstance(value, (int, float, str)):
+            parser.add_argument(option, type=type(value), default=value)
+        elif isinstance(value, (list, tuple)) and value:
+            parser.add_argument(option, type=type(value[0]), nargs="+", default=value)
