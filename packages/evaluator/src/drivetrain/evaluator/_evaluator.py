@@ -14,7 +14,10 @@ from drivetrain.evaluator._errors import (
 )
 from drivetrain.evaluator._metric import BaseMetric
 from drivetrain.evaluator._trim import first_samples
+from drivetrain.evaluator._updated_metric import UpdatableMetric, UpdatedMetric
 from drivetrain.registry import EVALUATOR, METRICS, building
+
+MetricOrNode = Mapping[str, Any] | BaseMetric | UpdatableMetric
 
 
 @EVALUATOR.register_module()
@@ -22,7 +25,8 @@ class Evaluator:
     """Feed every batch to several metrics, and put their values together.
 
     Args:
-        metrics: A metric or its node, or a sequence of them.
+        metrics: A metric or its node, or a sequence of them. Metrics with ``update``, ``compute``
+            and ``reset``, such as those of torchmetrics, may stand among them as they are.
 
     Raises:
         EvaluatorConfigError: If one of them is neither.
@@ -33,9 +37,7 @@ class Evaluator:
         ['DumpResults']
     """
 
-    def __init__(
-        self, metrics: Mapping[str, Any] | BaseMetric | Sequence[Mapping[str, Any] | BaseMetric]
-    ) -> None:
+    def __init__(self, metrics: MetricOrNode | Sequence[MetricOrNode]) -> None:
         self._dataset_meta: dict[str, Any] | None = None
         if not isinstance(metrics, (list, tuple)):
             self.metrics: list[Any] = [_built(metrics)]
@@ -144,6 +146,8 @@ class Evaluator:
 
 def _built(metric: Any) -> Any:
     built = METRICS.build(metric) if isinstance(metric, Mapping) else metric
+    if isinstance(built, UpdatableMetric) and not hasattr(built, "process"):
+        return UpdatedMetric(built)
     if not callable(getattr(built, "process", None)) or not callable(
         getattr(built, "evaluate", None)
     ):
@@ -182,7 +186,9 @@ def build_evaluator(evaluator: Any) -> Any:
         return EVALUATOR.build({"type": "Evaluator", **evaluator})
     if hasattr(evaluator, "offline_evaluate"):  # an evaluator of another making
         return evaluator
-    if isinstance(evaluator, (Mapping, list, tuple)) or hasattr(evaluator, "evaluate"):
+    if isinstance(evaluator, (Mapping, list, tuple, UpdatableMetric)) or hasattr(
+        evaluator, "evaluate"
+    ):
         return Evaluator(evaluator)
     raise EvaluatorConfigError(
         "an evaluator is an Evaluator, a metric, a list of metrics, or a node of these; got "
