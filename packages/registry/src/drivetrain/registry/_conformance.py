@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from drivetrain.registry._discovery import Provider, announced, shared_package
 from drivetrain.registry._explain import one_line, shown_traceback
-from drivetrain.registry._registry import Registry, live_registries
+from drivetrain.registry._live import live_registries
+from drivetrain.registry._registry import Registry
 from drivetrain.registry._scope import canonical_scope
 
 _RESERVED = ("type", "_scope_")
@@ -19,7 +20,7 @@ _RESERVED = ("type", "_scope_")
 # Run in an interpreter of its own: what a module needs, it must import itself.
 _PROBE = """
 import importlib, json, sys
-from drivetrain.registry._registry import live_registries
+from drivetrain.registry._live import live_registries
 def names():
     return {(r.root.name, r.scope, n) for r in live_registries() for n in r.module_dict}
 before = names()

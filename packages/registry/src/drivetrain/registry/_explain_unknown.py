@@ -6,13 +6,13 @@ Imported when the first name is not found.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from drivetrain.registry._building import current_place
-from drivetrain.registry._discovery import Provider, announced
+from drivetrain.registry._discovery import Provider, announced, scope_provider
 from drivetrain.registry._errors import UnknownComponentError
 from drivetrain.registry._explain import one_line, shown_traceback
+from drivetrain.registry._live import live_registries
 from drivetrain.registry._nearest import nearest, quoted
 from drivetrain.registry._scope import ROOT_SCOPE, canonical_scope
 
@@ -114,15 +114,8 @@ def _failed_providers(registry: Any, key: str, searched: list[Any]) -> list[Prov
         names = {registry.name, registry.root.name}
         wanted = canonical_scope(scope)
         providers += [p for p in announced() if p.scope == wanted and p.registry in names]
-        providers += _scope_modules(scope)
+        providers.append(scope_provider(scope, registry.name))
     return [p for p in dict.fromkeys(providers) if p.error is not None]
-
-
-def _scope_modules(scope: str) -> Iterable[Provider]:
-    from drivetrain.registry import _discovery
-
-    provider = _discovery._locations.get(f"{scope}.registry")
-    return [] if provider is None else [provider]
 
 
 def _suggestions(registry: Any, key: str, searched: list[Any]) -> list[tuple[str, str]]:
@@ -155,8 +148,6 @@ def _shown_search(searched: list[Any], scope: str | None, order: list[Any]) -> s
 
 
 def _elsewhere(key: str, searched: list[Any]) -> list[tuple[str, str]]:
-    from drivetrain.registry._registry import live_registries
-
     tail = key.rpartition(".")[2]
     found = []
     for place in live_registries():

@@ -24,8 +24,16 @@ from drivetrain.registry._discovery import (
     scope_provider,
 )
 from drivetrain.registry._errors import DuplicateNameError, RegistrationError
+from drivetrain.registry._live import living_registry, remember
 from drivetrain.registry._manager import ManagerMeta, ManagerMixin
 from drivetrain.registry._node import no_type, resolve_lazy
+from drivetrain.registry._registering import (
+    check_arguments,
+    names_given,
+    names_of,
+    taken,
+    where_defined,
+)
 from drivetrain.registry._scope import (
     DefaultScope,
     canonical_scope,
@@ -52,6 +60,7 @@ else:
         __class_getitem__ = classmethod(GenericAlias)
 
 
+_NOTHING: dict[str, Any] = {}
 _PLAIN_BUILDS = (build_from_cfg, build_model_from_cfg)
 
 
@@ -92,7 +101,7 @@ class Registry(Generic[T]):
         scope: str | None = None,
         locations: Sequence[str] = (),
     ) -> None:
-        _check_arguments(name, build_func, parent, scope, locations)
+        check_arguments(name, build_func, parent, scope, locations)
         self._name = name
         self._scope = _scope_of_caller(self) if scope is None else scope
         # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
@@ -115,7 +124,7 @@ class Registry(Generic[T]):
         self.build_func = build_func
         if parent is not None:
             parent._add_child(self)
-        _live.append(ref(self))
+        remember(self)
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -170,7 +179,7 @@ class Registry(Generic[T]):
         head = f"Registry(name={self._name!r}, scope={self._scope!r}, {len(self)} names)"
         names = sorted(self._module_dict)
         width = max(map(len, names), default=0)
-        rows = [f"  {name:{width}}  {_where_defined(self._module_dict[name])}" for name in names]
+        rows = [f"  {name:{width}}  {where_defined(self._module_dict[name])}" for name in names]
         return "\n".join([head, *rows])
 
     def __copy__(self) -> Registry[T]:
@@ -180,7 +189,7 @@ class Registry(Generic[T]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _living_registry, (self._name, self._scope)
+        return living_registry, (self._name, self._scope)
 
     # --- registering --------------------------------------------------------------------------
 
@@ -236,61 +245,20 @@ class Registry(Generic[T]):
                 f"{self._name}: `force` must be a bool, got {force!r}.",
                 (("Perhaps:", "pass the object as register_module(module=...)"),),
             )
-        names = self._names_from(name)
+        names = names_given(name, self._name)
         if module is not None:
             return self._register(module, names, force)
         return lambda component: self._register(component, names, force)
 
-    def _names_from(self, name: Any) -> list[str] | None:
-        if name is None:
-            return None
-        names = [name] if isinstance(name, str) else name
-        if isinstance(names, Sequence) and all(isinstance(n, str) and n for n in names) and names:
-            return list(names)
-        details: tuple[tuple[str, str], ...] = ()
-        if callable(name):
-            details = (
-                ("To do:", "write @REGISTRY.register_module() with parentheses,"),
-                ("", "               or register_module(module=...) as a plain call"),
-            )
-        raise RegistrationError(
-            f"{self._name}: the name to register must be a string or a sequence of strings, "
-            f"got {name!r}.",
-            details,
-        )
-
     def _register(self, component: C, names: list[str] | None, force: bool) -> C:
-        if not callable(component):
-            raise RegistrationError(
-                f"{self._name}: a component must be a class or a function, got {component!r}.",
-                (("Perhaps:", "an instance was passed where its class was meant"),),
-            )
-        if names is None:
-            own_name = getattr(component, "__name__", None)
-            if not isinstance(own_name, str):
-                raise RegistrationError(
-                    f"{self._name}: {component!r} has no __name__.",
-                    (("To do:", "give one: register_module(name=..., module=...)"),),
-                )
-            names = [own_name]
+        names = names_of(component, names, self._name)
         with lock:
             for name in names:
                 if name in self._module_dict and not force:
-                    raise self._taken(name, component)
+                    raise taken(name, self._module_dict[name], component, self._name, self._scope)
             for name in names:
                 self._module_dict[name] = component
         return component
-
-    def _taken(self, name: str, component: Any) -> DuplicateNameError:
-        there = self._module_dict[name]
-        return DuplicateNameError(
-            f"{name!r} is already registered in {self._name!r} (scope {self._scope!r}).",
-            (
-                ("There:", _where_defined(there)),
-                ("New:", _where_defined(component)),
-                ("To do:", "choose another name=, or replace it with force=True"),
-            ),
-        )
 
     def _add_child(self, child: Registry[Any]) -> None:
         with lock:
@@ -448,6 +416,7 @@ class Registry(Generic[T]):
         # The quick way: a name that was resolved before. All else goes through build_func.
         if args or kwargs or not self._is_plain:
             return self._call_build_func(cfg, args, kwargs)
+        arguments = _NOTHING
         try:
             arguments = {**cfg}
             scope = overwritten_scope.get()
@@ -455,13 +424,18 @@ class Registry(Generic[T]):
                 # The instance that was created last, if there is any.
                 for scope in reversed(DefaultScope._instance_dict.values()):  # noqa: B007
                     break
-            known = self._resolved[None if scope is None else scope._scope_name]
-            factory = None if "_scope_" in arguments else known[arguments.pop("type")]
+            known = self._resolved.get(None if scope is None else scope._scope_name, _NOTHING)
+            if "_scope_" in arguments:
+                factory = None
+            else:
+                kind = arguments.pop("type")
+                # A class stands for itself; one with a metaclass may be built in other ways.
+                factory = kind if type(kind) is type else known.get(kind)
         except Exception:
             # Not called from in here: what it raises would show this exception as its context.
-            factory = arguments = None
-        if factory is None or arguments is None:
-            if arguments is not None:
+            factory = None
+        if factory is None:
+            if "_scope_" in arguments:
                 return self._build_in_scope(cfg, arguments)
             return self._call_build_func(cfg, args, kwargs)
         try:
@@ -568,32 +542,6 @@ class Registry(Generic[T]):
         return (scope, rest) if dot else (None, key)
 
 
-_live: list[ref[Registry[Any]]] = []
-
-
-def live_registries() -> list[Registry[Any]]:
-    """Every registry that exists, in the order of creation."""
-    found = []
-    with lock:
-        for weak in list(_live):
-            registry = weak()
-            if registry is None:
-                _live.remove(weak)
-            else:
-                found.append(registry)
-    return found
-
-
-def _living_registry(name: str, scope: str) -> Registry[Any]:
-    for registry in live_registries():
-        if (registry.name, registry.scope) == (name, scope):
-            return registry
-    raise RegistrationError(
-        f"this process has no registry {name!r} (scope {scope!r}), which an unpickled object uses.",
-        (("To do:", "import the module that creates the registry first"),),
-    )
-
-
 def factory_of(component: Any) -> Callable[..., Any]:
     """What to call to build a component."""
     component = resolve_lazy(component)
@@ -610,22 +558,6 @@ def warn_of_failure(key: str, err: BaseException) -> None:
     warnings.warn(f"looking for {key!r}: {type(err).__name__}: {err}", RuntimeWarning, stacklevel=3)
 
 
-def _check_arguments(name: Any, build_func: Any, parent: Any, scope: Any, locations: Any) -> None:
-    problem = None
-    if not isinstance(name, str) or not name:
-        problem = f"`name` must be a string that is not empty, got {name!r}."
-    elif build_func is not None and not callable(build_func):
-        problem = f"`build_func` must be callable, got {build_func!r}."
-    elif parent is not None and not isinstance(parent, Registry):
-        problem = f"`parent` must be a Registry, got {parent!r}."
-    elif scope is not None and (not isinstance(scope, str) or not scope or "." in scope):
-        problem = f"`scope` must be a string without dots, got {scope!r}."
-    elif isinstance(locations, str) or not all(isinstance(item, str) for item in locations):
-        problem = f"`locations` must be a list of module names, got {locations!r}."
-    if problem is not None:
-        raise RegistrationError(f"Registry({name!r}): {problem}")
-
-
 def _scope_of_caller(registry: Registry[Any]) -> str:
     """Top-level package of the module whose code is creating ``registry``."""
     frame = sys._getframe(2)
@@ -637,11 +569,3 @@ def _scope_of_caller(registry: Registry[Any]) -> str:
 
 def _package_of_frame(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "__main__")).partition(".")[0]
-
-
-def _where_defined(component: Any) -> str:
-    module = getattr(component, "__module__", None)
-    name = getattr(component, "__qualname__", None) or repr(component)
-    code = getattr(component, "__code__", None)
-    where = f"{module}.{name}" if module else name
-    return f"{where} ({code.co_filename}:{code.co_firstlineno})" if code else where

@@ -15,8 +15,9 @@ from typing import Any
 from drivetrain.registry._discovery import Provider, announced, shared_package
 from drivetrain.registry._errors import UnknownComponentError
 from drivetrain.registry._explain import one_line
+from drivetrain.registry._live import live_registries
 from drivetrain.registry._nearest import nearest, quoted
-from drivetrain.registry._registry import Registry, live_registries
+from drivetrain.registry._registry import Registry
 from drivetrain.registry._signature import place_of, shown_signature
 
 __all__ = [

@@ -1,0 +1,102 @@
+"""What may be registered, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivetrain.registry._errors import DuplicateNameError, RegistrationError
+
+TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def check_arguments(name: Any, build_func: Any, parent: Any, scope: Any, locations: Any) -> None:
+    """Check the arguments of ``Registry``.
+
+    Raises:
+        RegistrationError: If one has the wrong type.
+    """
+    problem = None
+    if not isinstance(name, str) or not name:
+        problem = f"`name` must be a string that is not empty, got {name!r}."
+    elif build_func is not None and not callable(build_func):
+        problem = f"`build_func` must be callable, got {build_func!r}."
+    elif parent is not None and not hasattr(parent, "module_dict"):
+        problem = f"`parent` must be a Registry, got {parent!r}."
+    elif scope is not None and (not isinstance(scope, str) or not scope or "." in scope):
+        problem = f"`scope` must be a string without dots, got {scope!r}."
+    elif isinstance(locations, str) or not all(isinstance(item, str) for item in locations):
+        problem = f"`locations` must be a list of module names, got {locations!r}."
+    if problem is not None:
+        raise RegistrationError(f"Registry({name!r}): {problem}")
+
+
+def names_given(name: Any, registry: str) -> list[str] | None:
+    """Turn ``name`` of ``register_module`` into a list; ``None`` if there is none.
+
+    Raises:
+        RegistrationError: If it is neither a string nor a sequence of strings.
+    """
+    if name is None:
+        return None
+    names = [name] if isinstance(name, str) else name
+    if isinstance(names, Sequence) and all(isinstance(n, str) and n for n in names) and names:
+        return list(names)
+    details: tuple[tuple[str, str], ...] = ()
+    if callable(name):
+        details = (
+            (
+                "To do:",
+                "write @REGISTRY.register_module() with parentheses,\n"
+                "or register_module(module=...) as a plain call",
+            ),
+        )
+    raise RegistrationError(
+        f"{registry}: the name to register must be a string or a sequence of strings, "
+        f"got {name!r}.",
+        details,
+    )
+
+
+def names_of(component: Any, names: list[str] | None, registry: str) -> list[str]:
+    """Return the names to register a component under: those given, else its own.
+
+    Raises:
+        RegistrationError: If it cannot be called, or has no name.
+    """
+    if not callable(component):
+        raise RegistrationError(
+            f"{registry}: a component must be a class or a function, got {component!r}.",
+            (("Perhaps:", "an instance was passed where its class was meant"),),
+        )
+    if names is not None:
+        return names
+    own_name = getattr(component, "__name__", None)
+    if not isinstance(own_name, str):
+        raise RegistrationError(
+            f"{registry}: {component!r} has no __name__.",
+            (("To do:", "give one: register_module(name=..., module=...)"),),
+        )
+    return [own_name]
+
+
+def taken(name: str, there: Any, new: Any, registry: str, scope: str) -> DuplicateNameError:
+    """Explain that a name has a component already."""
+    return DuplicateNameError(
+        f"{name!r} is already registered in {registry!r} (scope {scope!r}).",
+        (
+            ("There:", where_defined(there)),
+            ("New:", where_defined(new)),
+            ("To do:", "choose another name=, or replace it with force=True"),
+        ),
+    )
+
+
+def where_defined(component: Any) -> str:
+    """Module and name of a component; of a function, file and line too."""
+    module = getattr(component, "__module__", None)
+    name = getattr(component, "__qualname__", None) or repr(component)
+    code = getattr(component, "__code__", None)
+    where = f"{module}.{name}" if module else name
+    return f"{where} ({code.co_filename}:{code.co_firstlineno})" if code else where
