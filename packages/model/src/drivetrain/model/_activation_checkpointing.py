@@ -26,7 +26,7 @@ def turn_on_activation_checkpointing(model: nn.Module, modules: str | Iterable[s
         ModelArgumentError: If the model has no such submodule. Then nothing is changed.
 
     Example:
-        >>> turn_on_activation_checkpointing(model, ["backbone.layer1", "backbone.layer2"])
+        >>> turn_on_activation_checkpointing(model, ["backbone", "head"])
     """
     names = [modules] if isinstance(modules, str) else list(modules)
     for part in [find_submodule(model, name) for name in names]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from drivetrain.model._errors import AveragingError, ModelArgumentError
-from drivetrain.model._module_slots import ModuleSlots
+from drivetrain.model._module_slots import ModuleSlots, devices_of
 from drivetrain.registry import MODELS
 
 
@@ -53,7 +53,7 @@ class BaseAveragedModel(nn.Module, ABC):
         self.update_buffers = update_buffers
         self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device=device))
         self._count = 0  # the same number as `steps`; reading that one may wait for a device
-        self._own = ModuleSlots(self.module)
+        self._targets: _Targets | None = None
         self._source: ModuleSlots | None = None
 
     @abstractmethod
@@ -91,15 +91,10 @@ class BaseAveragedModel(nn.Module, ABC):
         Raises:
             AveragingError: If the structure differs.
         """
-        own, source = self._own_slots(), self._slots_of(model)
-        averaged, current = own.params(), source.params()
-        copied, originals = own.other_buffers(), source.other_buffers()
-        if self.update_buffers:
-            averaged += own.float_buffers()
-            current += source.float_buffers()
-        else:
-            copied += own.float_buffers()
-            originals += source.float_buffers()
+        if self._targets is None or self._targets.module is not self.module:
+            self._targets = _Targets(self.module, self.update_buffers)
+        averaged, copied = self._targets.averaged, self._targets.copied
+        current, originals = self._slots_of(model).tensors(self.update_buffers)
         if self._count == 0:
             _copy(averaged, current)
         elif self._count % self.interval == 0:
@@ -109,19 +104,14 @@ class BaseAveragedModel(nn.Module, ABC):
         self.steps.fill_(self._count)
 
     def _average(self, averaged: list[Tensor], source: list[Tensor]) -> None:
-        if [*map(Tensor.get_device, averaged)] != [*map(Tensor.get_device, source)]:
+        if self._targets is not None and self._targets.devices != devices_of(source):
             source = [s.to(a.device) for a, s in zip(averaged, source, strict=True)]
         self.avg_tensors(averaged, source, self._count)
-
-    def _own_slots(self) -> ModuleSlots:
-        if not self._own.describes(self.module):
-            self._own = ModuleSlots(self.module)
-        return self._own
 
     def _slots_of(self, model: nn.Module) -> ModuleSlots:
         if self._source is None or not self._source.describes(model):
             source = ModuleSlots(model)
-            difference = self._own.difference(source)
+            difference = ModuleSlots(self.module).difference(source)
             if difference is not None:
                 raise AveragingError(
                     f"{type(self).__name__}: the model is not the one that is averaged: "
@@ -135,14 +125,25 @@ class BaseAveragedModel(nn.Module, ABC):
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._count = int(self.steps)
+        self._targets = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BaseAveragedModel:
+        super()._apply(fn, recurse)
+        self._targets = None
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # Slots point into the modules' own dicts, which a copy does not share.
-        return {key: value for key, value in vars(self).items() if key not in ("_own", "_source")}
+        # These point into modules that a copy does not share.
+        return {**vars(self), "_targets": None, "_source": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._own, self._source = ModuleSlots(self.module), None
+
+class _Targets:
+    """The tensors of the averaged model. They stay the same until it is moved or loaded."""
+
+    def __init__(self, module: nn.Module, average_buffers: bool) -> None:
+        self.module = module
+        self.averaged, self.copied = ModuleSlots(module).tensors(average_buffers)
+        self.devices = devices_of(self.averaged)
 
 
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 Slots = dict[str, tuple[dict[str, Tensor], str]]
 
 
+def devices_of(tensors: list[Tensor]) -> list[int]:
+    """Return the index of each device, -1 for a CPU; asking for ``.device`` takes longer."""
+    return [*map(Tensor.get_device, tensors)]
+
+
 class ModuleSlots:
     """Remembers in which dicts of which submodules the tensors of a module are.
 
@@ -47,17 +52,14 @@ class ModuleSlots:
                 return False
         return True
 
-    def params(self) -> list[Tensor]:
-        """Return the parameters, in the order of ``named_parameters``."""
-        return [table[name] for table, name in self._params.values()]
-
-    def float_buffers(self) -> list[Tensor]:
-        """Return the floating-point buffers, in the order of ``named_buffers``."""
-        return [table[name] for table, name in self._floats.values()]
-
-    def other_buffers(self) -> list[Tensor]:
-        """Return the buffers of integers and booleans, in the order of ``named_buffers``."""
-        return [table[name] for table, name in self._others.values()]
+    def tensors(self, average_buffers: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tensors to average, and those to copy: integers, and other buffers at will."""
+        averaged = [table[name] for table, name in self._params.values()]
+        copied = [table[name] for table, name in self._others.values()]
+        floats = [table[name] for table, name in self._floats.values()]
+        if average_buffers:
+            return averaged + floats, copied
+        return averaged, copied + floats
 
     def difference(self, other: ModuleSlots) -> str | None:
         """Say in which name two modules differ first; ``None`` if in none."""

@@ -29,9 +29,10 @@ def describe(
         Group, number of tensors, number of values, settings, and names.
 
     Example:
-        >>> print(describe(build_optim_wrapper(model, cfg), model))
-        group  tensors  values  lr    weight_decay  parameters
-        0            2      12  0.01          0.05  0.weight, 0.bias
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        >>> print(describe(optimizer, model))
+        group  tensors  values    lr  weight_decay  momentum  parameters
+        0            4      12  0.01             0       0.9  backbone.weight, backbone.bias, ...
     """
     if isinstance(optim_wrapper, OptimWrapperDict):
         tables = ((name, describe(member, model, names)) for name, member in optim_wrapper.items())

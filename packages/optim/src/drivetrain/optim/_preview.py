@@ -40,6 +40,7 @@ def preview(
 
     Example:
         >>> sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> from drivetrain.optim import LinearLR
         >>> preview(LinearLR(sgd, start_factor=0.5, end=3), 4)
         {'lr': [[0.5], [0.75], [1.0], [1.0]]}
     """
