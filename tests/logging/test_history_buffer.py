@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from drivetrain.logging import (
     HistoryBuffer,
+    MessageHub,
+    MMLogger,
     ScalarError,
     ScalarTypeError,
     ScalarValueError,
@@ -313,6 +315,39 @@ class TestTensors:
         held = sum(len(vector) for vector, _ in history._waiting.packed)
         assert held <= 65_536
         assert history.mean() == 1
+
+    def test_a_tensor_that_changed_before_it_was_read_is_warned_about_once(self, torch, capsys):
+        MMLogger.get_instance("log")
+        hub = MessageHub.get_instance("hub")
+        total = torch.zeros(())
+        for _ in range(3):
+            hub.update_scalar("train/total", total)
+            total += 1
+            hub.get_scalar("train/total").current()
+        out = capsys.readouterr().out
+        assert out.count("train/total: a logged tensor was changed in place") == 1
+
+    def test_tensors_made_in_inference_mode_can_be_logged(self, torch, capsys):
+        history = HistoryBuffer()
+        with torch.inference_mode():
+            history.update(torch.tensor(1.0) * 2)
+        assert history.current() == 2
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.cuda
+    def test_logging_cuda_tensors_waits_once_a_line(self, torch):
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+        hub = MessageHub.get_instance("hub")
+        losses = [torch.full((), float(i), device="cuda") for i in range(10)]
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for loss in losses:
+                hub.update_scalars({"train/loss": loss, "train/loss_cls": loss * 2})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert hub.get_scalar("train/loss").mean(10) == 4.5
+        assert not hub.get_scalar("train/loss_cls")._waiting
 
     def test_a_state_loads_with_weights_only(self, torch):
         file = io.BytesIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ from drivetrain.logging._errors import (
     StateError,
     UnknownStatisticError,
 )
-from drivetrain.logging._scalar import as_scalar
+from drivetrain.logging._logger import print_log
+from drivetrain.logging._scalar import as_scalar, only_element
 from drivetrain.logging._totals import BLOCK, Totals, newest
 from drivetrain.logging._waiting import Waiting, settle
 
@@ -31,8 +33,8 @@ class HistoryBuffer:
     """Values of one scalar in the order in which they were logged, each with a count.
 
     Appending takes the same time however long the history is. A tensor is kept, detached, and
-    becomes a number when somebody reads; until then nothing waits for its device. A tensor that is
-    overwritten in place after it was logged changes the log: log a clone of it.
+    becomes a number when somebody reads; until then nothing waits for its device. If it was changed
+    in place in the meantime, the log shows the changed number, and a warning: log a clone of it.
 
     The newest ``max_length`` entries are kept. Statistics over the whole history (no window, or one
     as long as everything ever logged) go on counting the entries that were dropped.
@@ -76,6 +78,7 @@ class HistoryBuffer:
         self._counts = array("d")
         self._waiting = Waiting(self._values)
         self._waiting_counts = Waiting(self._counts)
+        self._overwriting_reported = False
         self._siblings: Mapping[str, HistoryBuffer] = {}  # settled along, in the same transfer
         self._before = before  # sums up the oldest entries, stored or not, but not the recent ones
         self._dropped = before.length  # entries that are not stored any more
@@ -107,17 +110,20 @@ class HistoryBuffer:
 
     def _append_other(self, value: Any, count: Any) -> None:
         torch = sys.modules.get("torch")
-        if torch is not None and isinstance(value, torch.Tensor) and not value.ndim:
-            # Each loss of each step comes by here: what as_scalar does, without the call.
-            scalar = value.detach() if value.requires_grad else value
-        else:
-            scalar = as_scalar(value)
-        weight = count if type(count) is int else as_scalar(count)
+        if type(count) is int and torch is not None and isinstance(value, torch.Tensor):
+            # Each loss of each step comes by here: what as_scalar does, with no more calls.
+            if value.requires_grad:
+                value = value.detach()
+            if self._waiting.add(only_element(value) if value.ndim else value):
+                self._settle()
+            self._counts.append(count)
+            return
+        scalar, weight = as_scalar(value), as_scalar(count)
         if isinstance(scalar, float):
             self._values.append(scalar)
-        elif self._waiting.add(scalar):
-            self._settle()
-        if isinstance(weight, (int, float)):
+        else:
+            self._waiting.add(scalar)
+        if isinstance(weight, float):
             self._counts.append(weight)
         elif self._waiting_counts.add(weight):
             self._settle()
@@ -126,12 +132,26 @@ class HistoryBuffer:
         """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
         if self._waiting or self._waiting_counts:
             buffers = {id(self): self, **{id(other): other for other in self._siblings.values()}}
-            settle(
+            waitings = [
                 waiting
                 for buffer in buffers.values()
                 for waiting in (buffer._waiting, buffer._waiting_counts)
                 if waiting
-            )
+            ]
+            settle(waitings)
+            if any(waiting.overwritten for waiting in waitings):
+                self._report_overwritten()
+
+    def _report_overwritten(self) -> None:
+        for key, buffer in (self._siblings or {"a scalar": self}).items():
+            if buffer._waiting.overwritten and not buffer._overwriting_reported:
+                buffer._overwriting_reported = True
+                print_log(
+                    f"{key}: a logged tensor was changed in place before its number was read, so "
+                    "the log shows the changed number. Log a clone: value.detach().clone().",
+                    logger="current",
+                    level=logging.WARNING,
+                )
 
     def _sum_up(self) -> None:
         """Let the totals follow, so that only the recent entries stay outside of them."""

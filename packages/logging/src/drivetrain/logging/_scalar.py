@@ -32,7 +32,7 @@ def as_scalar(value: Any) -> Scalar:
     if torch is not None and isinstance(value, torch.Tensor):
         if value.requires_grad:  # keeping the graph would keep every activation of the step
             value = value.detach()
-        return value if not value.ndim else _only_element(value)
+        return value if not value.ndim else only_element(value)
     if isinstance(value, numbers.Real):  # bool, Fraction, numpy scalars
         return float(value)
     if hasattr(value, "item") and hasattr(value, "size"):  # numpy arrays
@@ -46,7 +46,12 @@ def as_scalar(value: Any) -> Scalar:
     )
 
 
-def _only_element(tensor: Tensor) -> Tensor:
+def only_element(tensor: Tensor) -> Tensor:
+    """Return the one element of a tensor, as a 0-d tensor.
+
+    Raises:
+        ScalarValueError: If it has none, or several.
+    """
     if math.prod(tensor.shape) != 1:
         raise ScalarValueError(_one_number_text(tuple(tensor.shape)))
     return tensor.reshape(())
