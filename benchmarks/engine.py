@@ -25,6 +25,25 @@ from drivetrain.runner import Runner
 
 ITERATIONS = 2_000
 ROUNDS = 5
+#: The command, made to end after one iteration and to say when that was.
+UNTIL_FIRST_ITERATION = """
+import sys, time
+from drivetrain.runner._train_loops import TrainLoop
+
+step = TrainLoop._step
+
+def first(self, *args):
+    step(self, *args)
+    print("FIRST", time.time(), flush=True)
+    raise SystemExit
+
+TrainLoop._step = first
+sys.argv = ["drivetrain", "train", "examples/digits/config.py", "--work-dir", sys.argv[1]]
+
+from drivetrain.cli import main
+
+main()
+"""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -128,25 +147,15 @@ def median_difference_us(engine, hand, loader: DataLoader) -> float:
 
 def first_iteration_s() -> float:
     """Seconds from starting ``drivetrain train`` to the end of its first iteration."""
-    code = (
-        "import sys, time\n"
-        "from drivetrain.runner._train_loops import TrainLoop\n"
-        "step = TrainLoop._step\n"
-        "def first(self, *args):\n"
-        "    step(self, *args)\n"
-        "    print('FIRST', time.time(), flush=True)\n"
-        "    raise SystemExit\n"
-        "TrainLoop._step = first\n"
-        "config = 'examples/digits/config.py'\n"
-        "sys.argv = ['drivetrain', 'train', config, '--work-dir', sys.argv[1]]\n"
-        "main()\n"
-    )
     taken = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
             started_s = time.time()
             done = subprocess.run(
-                [sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True
+                [sys.executable, "-c", UNTIL_FIRST_ITERATION, folder],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
             )
             line = next(line for line in done.stdout.splitlines() if line.startswith("FIRST"))
             taken.append(float(line.split()[1]) - started_s)

@@ -16,7 +16,7 @@ CASES = [
     ("drivetrain.fileio", "sys", None),
     ("drivetrain.logging", "numpy", None),
     ("drivetrain.runner", "torch", 500.0),
-    ("drivetrain.runner.cli", "sys", None),
+    ("drivetrain.cli", "sys", None),
 ]
 
 

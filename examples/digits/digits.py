@@ -160,27 +160,32 @@ class DigitScores(BaseMetric):
 
 @HOOKS.register_module()
 class MisclassifiedHook(Hook):
-    """After a test, draw digits that were taken for others into ``misclassified.png``.
+    """After a test, draw the digits that were taken for others into ``misclassified.png``.
+
+    Where they are few, the ones that were recognized least surely fill the picture.
 
     Args:
-        most: How many to draw at the most.
+        number: How many digits to draw.
     """
 
-    def __init__(self, most: int = 24) -> None:
-        self.most = most
+    def __init__(self, number: int = 18) -> None:
+        self.number = number
 
     def before_test_epoch(self, runner) -> None:
-        self._images: list[torch.Tensor] = []
-        self._titles: list[str] = []
+        self._drawn: list[tuple[float, torch.Tensor, str]] = []
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        label = data_batch["label"]
-        guess = outputs.argmax(dim=1).cpu()
-        for i in (guess != label).nonzero().flatten().tolist():
-            self._images.append(data_batch["inputs"][i])
-            self._titles.append(f"{label[i]} taken for {guess[i]}")
+        probs = outputs.exp().cpu()
+        for image, label, prob in zip(
+            data_batch["inputs"], data_batch["label"].tolist(), probs, strict=True
+        ):
+            guess, sure = int(prob.argmax()), float(prob[label])
+            title = f"{label} taken for {guess}" if guess != label else f"{label}, {sure:.0%} sure"
+            # Mistakes before all others, and among each kind the least sure first.
+            self._drawn.append((sure + (guess == label), image, title))
+        self._drawn = sorted(self._drawn, key=lambda drawn: drawn[0])[: self.number]
 
     def after_test_epoch(self, runner, metrics=None) -> None:
-        if self._images and runner.rank == 0:
-            picture = Path(runner.log_dir, "misclassified.png")
-            image_grid(self._images[: self.most], self._titles[: self.most], out=picture)
+        if runner.rank == 0:
+            _, images, titles = zip(*self._drawn, strict=True)
+            image_grid(images, titles, out=Path(runner.log_dir, "misclassified.png"))
