@@ -113,6 +113,12 @@ def test_a_sampler_that_takes_no_seed_is_given_none():
     assert sum(len(batch) for batch in loader) == 10
 
 
+def test_pytorchs_samplers_get_their_data_source():
+    loader = build_dataloader(node(sampler={"type": SequentialSampler}), seed=17)
+    assert loader.sampler.data_source is loader.dataset
+    assert len(list(loader)) == 3
+
+
 def test_with_a_seed_per_rank_the_sampler_draws_one_for_all():
     loader = build_dataloader(node(), seed=17, diff_rank_seed=True)
     assert isinstance(loader.sampler.seed, int)

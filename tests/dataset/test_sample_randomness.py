@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import subprocess
 import sys
+import traceback
 
 import numpy as np
 import pytest
@@ -233,6 +235,16 @@ def test_a_sample_that_fails_gives_the_random_state_back():
         next(iter(loader_of(Failing())))
     assert states() == before
     assert sample_seed() is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came with Python 3.11")
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("batch_size", [3, None])
+def test_a_sample_that_fails_is_named(num_workers, batch_size):
+    with pytest.raises(ValueError, match="broken") as caught:
+        next(iter(loader_of(Failing(), num_workers=num_workers, batch_size=batch_size)))
+    told = "".join(traceback.format_exception(caught.value))
+    assert re.search(r"while making sample \d+ of Failing, in epoch 0", told)
 
 
 class Seen(Noisy):

@@ -14,6 +14,8 @@ from drivetrain.dataset import (
     MetainfoError,
     RepeatDataset,
     SubsetUnsupportedError,
+    build_dataloader,
+    force_full_init,
 )
 from drivetrain.registry import DATASETS
 
@@ -152,3 +154,52 @@ def test_wrappers_wrap_wrappers(wrap):
 def test_plain_datasets_are_refused_with_an_alternative(wrap):
     with pytest.raises(DatasetArgumentError, match=r"got list.*torch.utils.data"):
         wrap([1, 2])
+
+
+@DATASETS.register_module(name="TestEveryOther", force=True)
+class EveryOther:
+    """A wrapper written downstream, by the guide's rules."""
+
+    def __init__(self, dataset, lazy_init=False):
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self._metainfo = self.dataset.metainfo
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self):
+        if not self._fully_initialized:
+            self.dataset.full_init()
+            self._fully_initialized = True
+
+    @force_full_init
+    def get_data_info(self, idx):
+        return self.dataset.get_data_info(2 * idx)
+
+    @force_full_init
+    def __getitem__(self, idx):
+        return self.dataset[2 * idx]
+
+    @force_full_init
+    def __len__(self):
+        return len(self.dataset) // 2
+
+    @property
+    def metainfo(self):
+        return self._metainfo
+
+
+def test_a_wrapper_written_downstream_goes_through_a_loader():
+    loader = build_dataloader(
+        {
+            "dataset": {
+                "type": "TestEveryOther",
+                "lazy_init": True,
+                "dataset": {"type": "TestLetters", "letters": "abcdef", "lazy_init": True},
+            },
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "batch_size": 3,
+        }
+    )
+    assert next(iter(loader))["letter"] == ["a", "c", "e"]
+    assert letters_of(ConcatDataset([loader.dataset, Letters("x")])) == "acex"

@@ -126,7 +126,7 @@ def _build_batching(options: dict[str, Any], dataset: Any, seed: int | None) -> 
     sampler = options.pop("sampler", None)
     if isinstance(sampler, Mapping):
         with building("sampler"):
-            sampler = _build_sampler(sampler, dataset=dataset, seed=seed)
+            sampler = _build_sampler(sampler, dataset=dataset, data_source=dataset, seed=seed)
     batch_sampler = options.pop("batch_sampler", None)
     if batch_sampler is None:
         return {"sampler": sampler}
@@ -154,7 +154,9 @@ def _accepts(factory: Callable[..., Any], keyword: str) -> bool:
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # a builtin without a signature: let the call itself tell
-        return True
+        return keyword != "data_source"
+    if keyword == "data_source":  # what some of PyTorch's samplers call the dataset
+        return keyword in parameters
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 

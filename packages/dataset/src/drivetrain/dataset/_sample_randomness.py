@@ -145,7 +145,11 @@ class KeyedDataset:
         epoch, occurrence, index = keyed
         with self._random_state():
             seed_everything_for(self._key(epoch, occurrence, index))
-            return self.dataset[index]
+            try:
+                return self.dataset[index]
+            except Exception as err:
+                self._note(err, index, epoch)
+                raise
 
     def __getitems__(self, keyed: KeyedIndices) -> list[Any]:
         """The samples of one batch."""
@@ -158,11 +162,21 @@ class KeyedDataset:
             if self._whole_batches:
                 seed_everything_for(self.last_batch_key)
                 return self.dataset.__getitems__(indices)
-            samples = []
-            for occurrence, index in zip(occurrences, indices, strict=True):
-                seed_everything_for(self._key(epoch, occurrence, index))
-                samples.append(self.dataset[index])
+            samples: list[Any] = []
+            try:
+                for occurrence, index in zip(occurrences, indices, strict=True):
+                    seed_everything_for(self._key(epoch, occurrence, index))
+                    samples.append(self.dataset[index])
+            except Exception as err:
+                self._note(err, indices[len(samples)], epoch)
+                raise
             return samples
+
+    def _note(self, err: Exception, index: Any, epoch: int) -> None:
+        """Let the traceback tell which sample failed, also out of a worker."""
+        if hasattr(err, "add_note"):  # from Python 3.11 on
+            kind = type(self.dataset).__name__
+            err.add_note(f"while making sample {index} of {kind}, in epoch {epoch}")
 
     def _key(self, epoch: int, occurrence: Any, index: Any) -> int:
         if epoch != self._epoch:

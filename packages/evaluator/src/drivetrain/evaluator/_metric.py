@@ -118,8 +118,9 @@ class BaseMetric(metaclass=ABCMeta):
                 level=WARNING,
             )
         try:
+            # On the CPU before they travel: unpickling a tensor would put it on its old device.
             results = collect_results(
-                self.results, size, self.collect_device, tmpdir=self.collect_dir
+                to_cpu(self.results), size, self.collect_device, tmpdir=self.collect_dir
             )
             metrics = run_on_main(lambda: self._computed(results or []))
         finally:
@@ -127,7 +128,7 @@ class BaseMetric(metaclass=ABCMeta):
         return broadcast_object(metrics) or {}
 
     def _computed(self, results: list[Any]) -> dict[str, Any]:
-        metrics = self.compute_metrics(to_cpu(results))
+        metrics = self.compute_metrics(results)
         if not isinstance(metrics, Mapping):
             raise MetricResultError(
                 f"{type(self).__name__}.compute_metrics must return a mapping of names to values, "
