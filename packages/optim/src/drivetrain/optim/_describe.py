@@ -56,7 +56,8 @@ def describe(
 
 
 def _shown_settings(groups: list[dict[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for group in groups for key in group if key not in _HIDDEN)
+    given = (key for group in groups for key in group if key not in _HIDDEN)
+    keys = dict.fromkeys(key for key in given if not key.startswith("initial_"))
     usual = [key for key in _FIRST if key in keys]
     differing = [
         key
