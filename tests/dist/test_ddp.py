@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from drivetrain import dist
+from drivetrain.dist._ddp import run_forward
 from drivetrain.registry import MODEL_WRAPPERS
 
 
@@ -77,9 +78,9 @@ def _steps_without_exchange() -> tuple[bool, bool, bool]:
     model = dist.MMDistributedDataParallel(_model())
     data = _tiny().batch(0, dist.get_rank(), 2)
     val, test = model.val_step(data), model.test_step(data)
-    as_list = model._run_forward([data["inputs"], data["target"]], mode="tensor")
+    as_list = run_forward(model, [data["inputs"], data["target"]], mode="tensor")
     try:
-        model._run_forward("text", mode="loss")
+        run_forward(model, "text", mode="loss")
     except TypeError as err:
         refused = "got str" in str(err)
     return torch.equal(val, test), torch.equal(as_list, val), refused

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from drivetrain import dist
 
@@ -59,7 +60,7 @@ if dist.is_main_process():
 _LAUNCH = """
 import sys
 from drivetrain.dist import launch
-sys.exit(launch(sys.argv[2:], int(sys.argv[1])))
+sys.exit(launch(sys.argv[3:], int(sys.argv[1]), max_restarts=int(sys.argv[2])))
 """
 
 
@@ -69,9 +70,9 @@ def _script(folder: Path, text: str) -> str:
     return str(path)
 
 
-def _launch(nproc: int, *argv: str) -> subprocess.CompletedProcess[str]:
+def _launch(nproc: int, *argv: str, max_restarts: int = 0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", _LAUNCH, str(nproc), *argv],
+        [sys.executable, "-c", _LAUNCH, str(nproc), str(max_restarts), *argv],
         capture_output=True,
         text=True,
         timeout=120,
@@ -134,6 +135,47 @@ def test_torchrun_restarts_ranks_after_a_kill(tmp_path: Path, rendezvous: list[s
     assert out.read_text() == "1 2"
 
 
+_TRAIN = """
+import os, pathlib, signal, sys
+sys.path.insert(0, sys.argv[1])
+import tiny_training as tiny
+from drivetrain.dist.strategy import DDPStrategy
+
+folder, is_killed = sys.argv[2], sys.argv[3] == "killed"
+randomness = {"seed": 7, "diff_rank_seed": True}
+env = {"dist_cfg": {"backend": "gloo", "timeout": 30}, "randomness": randomness}
+strategy = DDPStrategy(work_dir=folder, env_kwargs=env).setup()
+with tiny.tiny_builders():
+    model = tiny.TinyModel(dropout=0.5)
+    strategy.prepare(model, optim_wrapper=tiny.ADAMW, param_scheduler={"factor": 0.9})
+last = pathlib.Path(folder, "last.pth")
+start = strategy.resume(str(last))["meta"]["iter"] if last.exists() else 0
+for step in range(start, 6):
+    if is_killed and (start, step, strategy.rank) == (0, 3, 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    tiny.train(strategy, range(step, step + 1))
+    if step % 2 == 1:
+        strategy.save_checkpoint(str(last), extra_ckpt={"meta": {"iter": step + 1}})
+"""
+
+
+def test_a_killed_rank_costs_steps_and_nothing_else(tmp_path: Path) -> None:
+    """Killed in step 3, with a checkpoint of step 2: bit for bit the end of the run in one go."""
+    script = _script(tmp_path, _TRAIN)
+    ends = []
+    for name, restarts in (("whole", 0), ("killed", 1)):
+        argv = [script, str(Path(__file__).parent), str(tmp_path / name), name]
+        done = _launch(2, *argv, max_restarts=restarts)
+        assert done.returncode == 0, done.stderr
+        ends.append(torch.load(tmp_path / name / "last.pth", weights_only=True))
+    whole, killed = ends
+    assert killed["meta"]["iter"] == 6
+    for key in ("state_dict", "optimizer", "param_schedulers", "random_state"):
+        assert repr(whole[key]) == repr(killed[key])
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(weight, killed["state_dict"][name])
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -157,7 +199,7 @@ sys.exit(130)
 def test_ctrl_c_reaches_every_rank_and_waits_for_it(tmp_path: Path) -> None:
     prefix = str(tmp_path / "rank")
     launched = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, "2", _script(tmp_path, _INTERRUPTED), prefix],
+        [sys.executable, "-c", _LAUNCH, "2", "0", _script(tmp_path, _INTERRUPTED), prefix],
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     try:

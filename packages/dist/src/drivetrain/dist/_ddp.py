@@ -60,7 +60,7 @@ class MMDistributedDataParallel(DistributedDataParallel):
         model: Any = self.module
         with optim_wrapper.optim_context(self):
             data = model.data_preprocessor(data, training=True)
-            losses = self._run_forward(data, mode="loss")
+            losses = run_forward(self, data, mode="loss")
         loss, log_vars = model.parse_losses(losses)
         if self.detect_anomalous_params:
             detect_anomalous_params(loss, model=self)
@@ -75,15 +75,17 @@ class MMDistributedDataParallel(DistributedDataParallel):
         """Predictions of the model inside, during testing."""
         return self.module.test_step(data)
 
-    def _run_forward(self, data: Any, mode: str) -> Any:
-        if isinstance(data, dict):
-            return self(**data, mode=mode)
-        if isinstance(data, list | tuple):
-            return self(*data, mode=mode)
-        raise TypeError(
-            f"{type(self).__name__}.train_step: data_preprocessor must return a dict, list or "
-            f"tuple, got {type(data).__name__}."
-        )
+
+def run_forward(model: nn.Module, data: Any, mode: str) -> Any:
+    """Call ``model`` with what a data preprocessor returned, as keywords or in order."""
+    if isinstance(data, dict):
+        return model(**data, mode=mode)
+    if isinstance(data, list | tuple):
+        return model(*data, mode=mode)
+    raise TypeError(
+        f"{type(model).__name__}: data_preprocessor must return a dict, list or tuple, got "
+        f"{type(data).__name__}."
+    )
 
 
 def _as_torch_names_them(options: dict[str, Any]) -> dict[str, Any]:

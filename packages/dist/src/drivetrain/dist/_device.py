@@ -96,18 +96,14 @@ def reset_peak_memory(device: torch.device | str | None = None) -> None:
 
 
 def get_max_cuda_memory(device: torch.device | None = None) -> int:
-    """Peak memory that tensors occupied on a CUDA device, in megabytes; then start afresh.
+    """Peak memory that tensors occupied on a CUDA device, in megabytes; 0 without one.
 
-    The largest over all ranks is *not* taken: each rank reports its own device.
+    Of this rank alone, since the start of the program or since ``reset_peak_memory``.
 
     Args:
         device: The current CUDA device by default.
     """
-    if not is_cuda_available():
-        return 0
-    peak_mb = int(torch.cuda.max_memory_allocated(device)) // _MEGABYTE
-    torch.cuda.reset_peak_memory_stats(device)
-    return peak_mb
+    return get_max_memory(device or "cuda") if is_cuda_available() else 0
 
 
 def get_max_musa_memory(device: torch.device | None = None) -> int:

@@ -39,7 +39,7 @@ from drivetrain.registry import FUNCTIONS, MODELS
 
 ReviseKeys = Sequence[tuple[str, str]]
 CheckpointCallback = Callable[[dict[str, Any]], Any]
-_STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
+STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
 
 
 class BaseStrategy(ABC):
@@ -347,7 +347,7 @@ class BaseStrategy(ABC):
         state_dict: dict[str, Any],
         *,
         strict: bool = False,
-        revise_keys: ReviseKeys = _STRIP_WRAPPER,
+        revise_keys: ReviseKeys = STRIP_WRAPPER,
     ) -> None:
         """Put weights into the model; called on all ranks with the same weights.
 
@@ -416,7 +416,7 @@ class BaseStrategy(ABC):
         *,
         map_location: Any = "cpu",
         strict: bool = False,
-        revise_keys: ReviseKeys = _STRIP_WRAPPER,
+        revise_keys: ReviseKeys = STRIP_WRAPPER,
         callback: CheckpointCallback | None = None,
     ) -> dict[str, Any]:
         """Put the weights of a file into the model; called on all ranks.

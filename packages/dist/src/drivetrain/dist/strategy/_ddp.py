@@ -12,7 +12,14 @@ from drivetrain.dist._ddp import is_model_wrapper
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm
-from drivetrain.dist.strategy._base import BaseStrategy
+from drivetrain.dist.strategy._base import STRIP_WRAPPER, BaseStrategy, ReviseKeys, revised
+from drivetrain.dist.strategy._first_generation import (
+    is_first_generation,
+    load_whole_optimizer_state,
+    load_whole_weights,
+    whole_optimizer_state,
+    whole_weights,
+)
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
 
 _DEFAULT_WRAPPER = {
@@ -30,7 +37,8 @@ class DDPStrategy(BaseStrategy):
         sync_bn: ``'torch'``, ``'portable'`` or ``'mmcv'`` makes each batch norm one over all ranks;
             see ``convert_sync_batchnorm``.
         model_wrapper: Config of the wrapper; ``type`` is ``MMDistributedDataParallel`` by default,
-            the rest are its arguments, e.g. ``find_unused_parameters``.
+            the rest are its arguments, e.g. ``find_unused_parameters``. Among the others is
+            ``MMFullyShardedDataParallel``, the first generation of sharding.
         **kwargs: See ``BaseStrategy``.
     """
 
@@ -69,3 +77,35 @@ class DDPStrategy(BaseStrategy):
         elif get_device() not in ("cpu", "mps"):
             config.setdefault("device_ids", [torch.accelerator.current_device_index()])
         return MODEL_WRAPPERS.build({**config, "module": model})
+
+    def model_state_dict(self) -> dict[str, Any]:
+        """Weights of the model, without prefixes of wrappers; called on all ranks."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_weights(self.model)
+        return super().model_state_dict()
+
+    def optim_state_dict(self) -> dict[str, Any]:
+        """State of the optimizer wrapper; called on all ranks."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_optimizer_state(self.model, self.optim_wrapper)
+        return super().optim_state_dict()
+
+    def load_model_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        *,
+        strict: bool = False,
+        revise_keys: ReviseKeys = STRIP_WRAPPER,
+    ) -> None:
+        """Put weights into the model; called on all ranks with the same weights."""
+        if self.model is not None and is_first_generation(self.model):
+            load_whole_weights(self.model, revised(state_dict, revise_keys), strict)
+        else:
+            super().load_model_state_dict(state_dict, strict=strict, revise_keys=revise_keys)
+
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put a state into the optimizer wrapper; called on all ranks with the same state."""
+        if self.model is not None and is_first_generation(self.model):
+            load_whole_optimizer_state(self.model, self.optim_wrapper, state_dict)
+        else:
+            super().load_optim_state_dict(state_dict)

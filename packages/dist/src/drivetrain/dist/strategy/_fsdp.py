@@ -16,7 +16,13 @@ from drivetrain.dist._errors import StrategyConfigError, StrategyError
 from drivetrain.dist._objects import broadcast_object, run_on_all
 from drivetrain.dist._randomness import load_random_state_dict, random_state_dict
 from drivetrain.dist._sharding import checkpoint_activations, shard_model
-from drivetrain.dist.strategy._base import BaseStrategy, CheckpointCallback, ReviseKeys, revised
+from drivetrain.dist.strategy._base import (
+    STRIP_WRAPPER,
+    BaseStrategy,
+    CheckpointCallback,
+    ReviseKeys,
+    revised,
+)
 from drivetrain.dist.strategy._sharded_checkpoint import is_sharded_checkpoint, save_sharded
 from drivetrain.dist.strategy._shards import (
     detached,
@@ -31,7 +37,6 @@ from drivetrain.dist.strategy._shards import (
 from drivetrain.registry import STRATEGIES
 
 _KINDS = ("full", "local", "sharded")
-_STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
 
 
 @STRATEGIES.register_module()
@@ -143,7 +148,7 @@ class FSDPStrategy(BaseStrategy):
         state_dict: dict[str, Any],
         *,
         strict: bool = False,
-        revise_keys: ReviseKeys = _STRIP_WRAPPER,
+        revise_keys: ReviseKeys = STRIP_WRAPPER,
     ) -> None:
         """Put weights into the shards; called on all ranks."""
         targets = self._bare().state_dict()
