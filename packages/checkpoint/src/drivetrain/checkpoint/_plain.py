@@ -13,8 +13,9 @@ import torch
 from drivetrain.checkpoint._errors import NotPlainDataError
 
 _ATOMS = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size}
+    {type(None), bool, float, complex, str, bytearray, torch.dtype, torch.device, torch.Size}
 )
+_MAX_INT_BITS = 255 * 8 - 1  # longer ones get an opcode that the safe reader lacks
 _MAX_SHOWN = 10
 
 
@@ -50,6 +51,12 @@ class _Walk:
         kind = type(value)
         if kind in _ATOMS:
             return value
+        if kind is int:
+            return self._int(value, path)
+        if kind is bytes:
+            # Empty bytes are pickled as a call of their class, which the safe reader refuses; an
+            # empty bytearray equals them and is not.
+            return value or bytearray()
         if isinstance(value, torch.Tensor):
             return self._tensor(value, path)
         if isinstance(value, (Mapping, list, tuple, set, frozenset, range)):
@@ -63,23 +70,37 @@ class _Walk:
         try:
             if isinstance(value, Mapping):
                 return self._mapping(value, path)
-            items = [self.convert(item, (*path, f"[{i}]")) for i, item in enumerate(value)]
+            is_set = isinstance(value, (set, frozenset))
+            convert = self._hashable if is_set else self.convert
+            items = [convert(item, (*path, f"[{i}]")) for i, item in enumerate(value)]
         finally:
             self._open.discard(id(value))
         if isinstance(value, tuple):
             return tuple(items)
-        return set(items) if isinstance(value, (set, frozenset)) else items
+        return set(items) if is_set else items
 
     def _mapping(self, value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[Any, Any]:
         plain: dict[Any, Any] = OrderedDict() if isinstance(value, OrderedDict) else {}
         for key, item in value.items():
             place = (*path, f"[{key!r}]")
-            plain[self.convert(key, (*place, " (the key)"))] = self.convert(item, place)
+            plain[self._hashable(key, (*place, " (the key)"))] = self.convert(item, place)
         # A module's state_dict carries the versions of its layers in this attribute.
         metadata = getattr(value, "_metadata", None)
         if isinstance(value, OrderedDict) and isinstance(metadata, Mapping):
             plain._metadata = self.convert(metadata, (*path, "._metadata"))  # type: ignore[attr-defined]  # torch sets it the same way
         return plain
+
+    def _hashable(self, value: Any, path: tuple[str, ...]) -> Any:
+        plain = self.convert(value, path)
+        try:
+            hash(plain)
+        except TypeError:
+            return self._refuse(path, f"{_name(type(value))}, which has no plain form as a key")
+        return plain
+
+    def _int(self, value: int, path: tuple[str, ...]) -> int | None:
+        bits = value.bit_length()
+        return value if bits <= _MAX_INT_BITS else self._refuse(path, f"int of {bits} bits")
 
     def _tensor(self, value: torch.Tensor, path: tuple[str, ...]) -> Any:
         kind = type(value)
@@ -93,8 +114,6 @@ class _Walk:
     def _leaf(self, value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, os.PathLike):
             return os.fspath(value)
-        if isinstance(value, bytearray):
-            return bytes(value)
         numpy = sys.modules.get("numpy")  # a NumPy value can only exist where NumPy is loaded
         if numpy is not None and isinstance(value, numpy.generic):
             return self.convert(value.item(), path)
@@ -102,7 +121,7 @@ class _Walk:
             return self._array(value, path)
         for base in (str, int, float):
             if isinstance(value, base) and not _is_enum(value):
-                return base(value)
+                return self.convert(base(value), path)
         return self._refuse(path, _name(type(value)))
 
     def _array(self, value: Any, path: tuple[str, ...]) -> Any:

@@ -124,12 +124,15 @@ class FsspecBackend(ObjectStoreBackend):
         if "://" not in url and "::" not in url and self.protocol is not None:
             url = f"{self.protocol}://{url}"
         try:
-            return fsspec.core.url_to_fs(url, **self.storage_options)
+            fs, path = fsspec.core.url_to_fs(url, **self.storage_options)
         except ImportError as err:
             protocol = url.split("://")[0]
             raise MissingLibraryError(
                 f"{url}: no library for {protocol!r} is installed.\n  fsspec says: {err}"
             ) from err
+        # Listings are remembered by default, so what another process wrote would stay unseen.
+        fs.invalidate_cache()
+        return fs, path
 
 
 def has_fsspec_protocol(protocol: str) -> bool:
