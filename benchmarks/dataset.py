@@ -121,7 +121,7 @@ def index_rows() -> list[Row]:
     packed_us, bare_us = best_us(read(packed), size), best_us(unpickle, size)
     return [
         row("entry of a packed index", packed_us, "µs", 1.4),
-        row("entry of a packed index, over a bare unpickle", packed_us / bare_us, "x", 2.5),
+        row("entry of a packed index, over a bare unpickle", packed_us / bare_us, "x", 2),
         row("entry of a list (deep copy)", best_us(read(listed), size), "µs", None),
     ]
 

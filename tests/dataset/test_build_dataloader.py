@@ -247,3 +247,13 @@ def test_a_dataset_that_is_read_late_is_read_before_workers_start(tmp_path):
     dataset = BaseDataset(ann_file=str(tmp_path / "a.json"), lazy_init=True)
     build_dataloader(node(dataset=dataset))
     assert dataset._fully_initialized
+
+
+def _batches_of_a_rank():
+    config = node(dataset=Squares(1), sampler={"type": "DefaultSampler", "round_up": False})
+    return list(build_dataloader(config))
+
+
+def test_a_rank_may_be_left_without_samples(on_ranks):
+    """An evaluation of few samples on many ranks."""
+    assert on_ranks(2, _batches_of_a_rank) == [[[0]], []]

@@ -100,6 +100,34 @@ def test_a_skip_makes_none_of_the_skipped_samples():
         assert dataset.made == 5
 
 
+class Jumping:
+    """A user's sampler that can start anywhere."""
+
+    def __init__(self, size):
+        self.size, self.start, self.drawn = size, 0, 0
+
+    def start_at(self, position):
+        self.start = position
+
+    def __iter__(self):
+        start, self.start = self.start, 0
+        for index in range(start, self.size):
+            self.drawn += 1
+            yield index
+
+    def __len__(self):
+        return self.size
+
+
+def test_a_sampler_with_start_at_is_not_walked_through():
+    expected = list(loader_of(sampler=Jumping(20)))[5:]
+    sampler = Jumping(20)
+    loader = loader_of(sampler=sampler)
+    skip_batches(loader, 5)
+    assert list(loader) == expected
+    assert sampler.drawn == 5
+
+
 def test_a_skip_counts_for_one_iteration_only():
     loader = loader_of(num_workers=1, persistent_workers=True)
     skip_batches(loader, 6)

@@ -220,15 +220,18 @@ def _refuse_empty(loader: DataLoader) -> None:
         batches, samples = len(loader), len(loader.dataset)  # type: ignore[arg-type]
     except TypeError:  # an iterable dataset, or a sampler, without a length
         return
-    if batches:
+    drop_last = bool(getattr(loader.batch_sampler, "drop_last", loader.drop_last))
+    # Few samples on many ranks leave some ranks without any: fine for an evaluation.
+    if batches or (samples and not drop_last):
         return
+    batch_size = getattr(loader.batch_sampler, "batch_size", loader.batch_size)
     raise EmptyLoaderError(
         f"the dataloader would yield no batch: its dataset ({type(loader.dataset).__name__}) has "
-        f"{samples} samples, batch_size is {loader.batch_size}, drop_last is {loader.drop_last}, "
-        f"and there are {get_world_size()} ranks. "
+        f"{samples} samples, batch_size is {batch_size}, drop_last is {drop_last}, and there are "
+        f"{get_world_size()} ranks. "
         + (
-            "Check the annotation file, its filters and 'indices'."
-            if not samples
-            else "Use a smaller batch_size, or drop_last=False."
+            "Use a smaller batch_size, or drop_last=False."
+            if samples
+            else "Check the annotation file, its filters and 'indices'."
         )
     )

@@ -22,6 +22,8 @@ from drivetrain.fileio import file_lock
 
 _DIGEST_BYTES = 32
 _WORD_BYTES = 8
+# Held for milliseconds; longer means that the holder is suspended, and we can do without it.
+_LOCK_TIMEOUT_S = 30.0
 
 
 def anonymous_file() -> BinaryIO:
@@ -91,12 +93,12 @@ def share_on_machine(block: Block) -> Block:
         return block
     try:
         offer = _offers_folder() / f"{block.digest.hex()}.json"
-        with file_lock(offer):
+        with file_lock(offer, timeout_s=_LOCK_TIMEOUT_S):
             found = _taken(offer, block)
             if found is None:
                 _make_offer(offer, block)
             return found or block
-    except OSError:  # a temporary folder that is full or not ours: one more copy, no harm
+    except OSError:  # a folder that is full or not ours, or no lock: one more copy, no harm
         return block
 
 
