@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import http
 import math
+import pathlib
 from functools import partial
 
 import pytest
@@ -196,6 +199,70 @@ def test_what_a_format_cannot_hold_is_refused_with_its_path(
     assert not (tmp_path / name).exists()
 
 
+def test_values_that_a_call_or_a_name_makes_again_are_printed_so() -> None:
+    cfg = Config(
+        dict(
+            path=pathlib.Path("a/b"),
+            pure=pathlib.PureWindowsPath("c:/x"),
+            day=datetime.date(2026, 1, 31),
+            moment=datetime.datetime(2026, 1, 31, 12, 5, tzinfo=datetime.timezone.utc),
+            steps=range(3, 9, 2),
+            level=dict(a=http.HTTPStatus.NOT_FOUND),
+        )
+    )
+
+    assert cfg.pretty_text == (
+        "from datetime import date, datetime\n"
+        "from http import HTTPStatus\n"
+        "from pathlib import Path, PureWindowsPath\n"
+        "\n"
+        "path = Path('a/b')\n"
+        "pure = PureWindowsPath('c:\\\\x')\n"
+        "day = date.fromisoformat('2026-01-31')\n"
+        "moment = datetime.fromisoformat('2026-01-31 12:05:00+00:00')\n"
+        "steps = range(3, 9, 2)\n"
+        "level = dict(a=HTTPStatus.NOT_FOUND)\n"
+    )
+    assert Config.fromstring(cfg.pretty_text, "py") == cfg
+    assert len(cfg.digest()) == 64
+
+
+def test_yaml_holds_the_dates_that_it_reads(write) -> None:
+    write("c.yaml", "day: 2026-01-31\n")
+    cfg = Config.fromfile("c.yaml")
+
+    cfg.dump("d.yaml")
+
+    assert cfg.day == datetime.date(2026, 1, 31)
+    assert Config.fromfile("d.yaml") == cfg
+
+
+def test_pretty_text_shows_what_has_no_source_and_says_so() -> None:
+    class Model:
+        def __repr__(self) -> str:
+            return "<Model\nof two lines>"
+
+    cfg = Config(dict(a=1, loader=dict(model=Model())))
+
+    text = cfg.pretty_text
+
+    assert text.startswith("# Does not load as it was: loader.model: <Model of two lines> of type")
+    assert text.endswith("a = 1\nloader = dict(model='<Model\\nof two lines>')\n")
+    assert Config.fromstring(text, "py").a == 1
+    with pytest.raises(DumpError, match=r"loader.model: <Model"):
+        cfg.dump()
+    assert cfg.dump(strict=False) == text
+
+
+def test_a_refused_value_is_traced_to_its_line(write) -> None:
+    write("c.py", "a = 1\nb = dict(\n    c=object())")
+
+    with pytest.raises(DumpError, match=r"c.py:3: b.c: <object object") as caught:
+        Config.fromfile("c.py").dump("d.py")
+
+    assert (caught.value.path, caught.value.lineno) == ("b.c", 3)
+
+
 def test_a_value_that_contains_itself_is_refused() -> None:
     cfg = Config(dict(a=[]))
     cfg.a.append(cfg.a)
@@ -203,7 +270,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     dict.__setitem__(node, "me", node)
 
     with pytest.raises(DumpError, match=r"a.0: the value contains itself"):
-        cfg.pretty_text
+        cfg.dump("unused.py")
     with pytest.raises(DumpError, match="contains itself"):
         Config(node).dump("unused.json")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -390,8 +391,17 @@ def test_the_original_exception_is_the_cause(write) -> None:
 
 def test_a_failed_load_changes_nothing_around_it(write, tmp_path) -> None:
     write("a.py", "x = 1")
-    write("c.py", "_base_ = 'a.py'\nimport os\ny = 1 / 0")
-    import os
+    write(
+        "c.py",
+        """
+        _base_ = 'a.py'
+        import os, sys
+        os.chdir('/')
+        os.environ['DT_LEFT_BEHIND'] = '1'
+        sys.path.insert(0, '/nowhere')
+        y = 1 / 0
+        """,
+    )
 
     before = (list(sys.path), set(sys.modules), os.getcwd(), dict(os.environ))
     with pytest.raises(ConfigExecutionError):

@@ -81,11 +81,14 @@ def _canonical(value: Any, path: str) -> str:
         return _canonical_number(value)
     if isinstance(value, (str, bytes, type(None))):
         return repr(value)
-    name = path_of_object(value) if isinstance(value, type) or callable(value) else None
+    if type(value).__module__ in ("datetime", "pathlib", "pathlib._local") or type(value) is range:
+        return f"@{type(value).__name__}({str(value)!r})"
+    name = path_of_object(value)
     if name is None:
         raise DumpError(
-            f"{path}: a digest needs plain values, classes and functions; "
-            f"{value!r} is a {type(value).__name__}"
+            f"a digest needs plain values, classes and functions; "
+            f"{value!r} is a {type(value).__name__}",
+            path=path,
         )
     return f"@{name}"
 

@@ -13,15 +13,17 @@ from drivetrain.config._custom_imports import IMPORTS_KEY, import_modules, impor
 from drivetrain.config._dump import to_text
 from drivetrain.config._errors import (
     CircularBaseError,
+    DumpError,
+    MissingKeyError,
     ReservedKeyError,
 )
 from drivetrain.config._loader import Loader
 from drivetrain.config._merge import merge_dicts
-from drivetrain.config._origin import Origin, find_origins
+from drivetrain.config._origin import Origin, find_origins, lookup
 from drivetrain.config._overrides import nested, require_known, split_additions
 from drivetrain.config._printer import to_python
 from drivetrain.config._safe import refuse_imports
-from drivetrain.config._sources import Source, format_of, format_of_name, read_text
+from drivetrain.config._sources import Format, Source, format_of, format_of_name, read_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -195,14 +197,20 @@ class Config(MutableMapping[Any, Any]):
 
     @property
     def pretty_text(self) -> str:
-        """The content as Python source, formatted and loadable again."""
-        return to_python(self._cfg_dict)
+        """The content as Python source, formatted and loadable again.
 
-    def dump(self, file: str | Path | None = None) -> str | None:
+        Values that have no source (a model object, say) are shown as strings, and the first lines
+        say so; :meth:`dump` refuses them.
+        """
+        return to_python(self._cfg_dict, strict=False)
+
+    def dump(self, file: str | Path | None = None, *, strict: bool = True) -> str | None:
         """Write the content to a file, or give it as text.
 
         Args:
             file: Path ending in ``.py``, ``.json``, ``.yaml`` or ``.yml``; ``None`` for text.
+            strict: Whether a value that the format cannot hold is an error. If not, Python text is
+                written as :attr:`pretty_text` shows it.
 
         Returns:
             Without ``file``: text in the format of :attr:`filename`, Python if there is none.
@@ -212,11 +220,20 @@ class Config(MutableMapping[Any, Any]):
             UnsupportedFormatError: If the extension is none of the four.
         """
         if file is None:
-            return to_text(self._cfg_dict, format_of(self._filename) if self._filename else "py")
-        text = to_text(self._cfg_dict, format_of(os.fspath(file)))
+            return self._to_text(format_of(self._filename) if self._filename else "py", strict)
+        text = self._to_text(format_of(os.fspath(file)), strict)
         with open(file, "w", encoding="utf-8", newline="\n") as output:
             output.write(text)
         return None
+
+    def _to_text(self, file_format: Format, strict: bool) -> str:
+        try:
+            return to_text(self._cfg_dict, file_format, strict=strict)
+        except DumpError as err:
+            if self._source is not None and lookup(self._cfg_dict, err.path.split("."))[0]:
+                place = self.origin(err.path)[0]
+                err.filename, err.lineno = place.filename, place.lineno
+            raise
 
     def merge_from_dict(
         self, options: Mapping[str, Any], allow_list_keys: bool = True, strict: bool = False
@@ -343,7 +360,12 @@ class Config(MutableMapping[Any, Any]):
         def __getattribute__(self, name: str) -> Any:
             if name in _ATTRIBUTES or name.startswith("__"):
                 return object.__getattribute__(self, name)
-            return _content(self)[name]
+            try:
+                return _content(self)[name]
+            except MissingKeyError:
+                if hasattr(type(self), name):  # a method of a subclass
+                    return object.__getattribute__(self, name)
+                raise
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RESERVED_KEYS:

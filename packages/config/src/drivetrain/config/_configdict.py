@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config._errors import MissingKeyError
-from drivetrain.config._lazy import LazyObject
+from drivetrain.config._lazy import LazyObject, is_lazy
 from drivetrain.config._merge import merge_dicts
 
 # Values of these types are shared between copies and never converted.
@@ -43,7 +43,7 @@ class ConfigDict(dict[Any, Any]):
 
     __slots__ = ()  # attributes are keys: no dict per instance, and a quicker miss
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)
 
     if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ConfigDict(dict[Any, Any]):
         names = [key for key in self if isinstance(key, str) and key.isidentifier()]
         return [*names, *object.__dir__(self)]
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(self, /, *args: Any, **kwargs: Any) -> None:
         """Set several keys, as ``dict.update``; nested dicts are replaced, not merged."""
         if len(args) > 1:
             raise TypeError(f"update takes one mapping or iterable of pairs, got {len(args)}")
@@ -213,11 +213,6 @@ class LazyConfigDict(ConfigDict):
 
 _METHOD_NAMES = frozenset(dir(LazyConfigDict))
 _NODES = (ConfigDict, LazyConfigDict)
-
-
-def is_lazy(value: Any) -> bool:
-    """Whether ``value`` is a lazy reference."""
-    return type(value) is LazyObject
 
 
 def _built(value: Any) -> Any:

@@ -94,6 +94,7 @@ def _refuse_bombs(text: str, filename: str) -> None:
 
     depth = aliases = 0
     try:
+        event: Any
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1
             tag = getattr(event, "tag", None)

@@ -12,14 +12,14 @@ from drivetrain.config._printer import to_python
 from drivetrain.config._sources import Format
 
 
-def to_text(config: dict[Any, Any], file_format: Format) -> str:
+def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True) -> str:
     """``config`` in one of the three formats.
 
     Raises:
         DumpError: If the format cannot hold a value.
     """
     if file_format == "py":
-        return to_python(config)
+        return to_python(config, strict=strict)
     _check(config, file_format, "", set())
     data = plain(config)
     if file_format == "json":
@@ -41,22 +41,25 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
     """
     if isinstance(value, (dict, list, tuple)):
         if id(value) in open_ids:
-            raise DumpError(f"{path}: the value contains itself")
+            raise DumpError("the value contains itself", path=path)
         open_ids.add(id(value))
         items = dict.items(value) if isinstance(value, dict) else enumerate(value)
         for key, item in items:
             here = f"{path}.{key}" if path else str(key)
             if isinstance(value, dict) and not _is_key(key, file_format):
-                raise DumpError(f"{here}: {file_format} cannot hold the key {key!r}")
+                raise DumpError(f"{file_format} cannot hold the key {key!r}", path=here)
             _check(item, file_format, here, open_ids)
         open_ids.discard(id(value))
     elif isinstance(value, float) and type(value) is float:
         if file_format == "json" and not math.isfinite(value):
-            raise DumpError(f"{path}: JSON cannot hold {value!r}")
+            raise DumpError(f"JSON cannot hold {value!r}", path=path)
+    elif file_format == "yaml" and type(value).__name__ in ("date", "datetime"):
+        return  # what YAML itself reads from 2026-01-31
     elif type(value) not in (str, int, bool, type(None), LazyObject):
         raise DumpError(
-            f"{path}: {file_format} cannot hold {value!r} of type {type(value).__name__}; "
-            "dump to .py, or store a plain value"
+            f"{file_format} cannot hold {value!r} of type {type(value).__name__}; "
+            "dump to .py, or store a plain value",
+            path=path,
         )
 
 

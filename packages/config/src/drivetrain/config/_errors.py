@@ -183,7 +183,15 @@ class LazyImportError(ConfigError, ImportError):
 
 
 class DumpError(ConfigError, TypeError, ValueError):
-    """A value cannot be written in the chosen format."""
+    """A value cannot be written in the chosen format.
+
+    Attributes:
+        path: Dotted path of the value.
+    """
+
+    def __init__(self, message: str, *, path: str = "", **place: Any) -> None:
+        super().__init__(f"{path}: {message}" if path else message, **place)
+        self.path = path
 
 
 class UnsafeConfigError(ConfigError, ValueError):

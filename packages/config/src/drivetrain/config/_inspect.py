@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from drivetrain.config._compare import Difference, differences
 from drivetrain.config._config import Config
 from drivetrain.config._configdict import plain
+from drivetrain.config._dump import to_text
 from drivetrain.config._errors import ConfigError
 from drivetrain.config._lazy import LazyObject
 from drivetrain.config._merge import DELETE_KEY
@@ -98,7 +99,7 @@ def check(filename: str, *, safe: bool = False) -> list[Problem]:
         return [Problem(err.message or str(err), None, err.filename, err.lineno)]
     problems = list(_value_problems(cfg))
     try:
-        again = Config.fromstring(cfg.pretty_text, "py") if not problems else cfg
+        again = Config.fromstring(to_text(cfg._cfg_dict, "py"), "py") if not problems else cfg
         if again != cfg:
             problems.append(Problem("printing and reading it again gives another config"))
     except ConfigError as err:

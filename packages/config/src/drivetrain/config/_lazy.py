@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drivetrain.config._errors import LazyImportError
@@ -16,6 +16,7 @@ class LazyObject:
     A config that says ``from torch.optim import SGD`` gets one of these for ``SGD``. It is equal to
     the object it stands for, can be copied, pickled and dumped without an import, and turns into
     the object when :meth:`build` is called, or when a config needs it (calls it, computes with it).
+    Comparing it with a plain value compares the reference: write ``SIZE.build() == 3``.
 
     Args:
         module: Dotted name of the module.
@@ -71,12 +72,16 @@ class LazyObject:
             for part in self._name.split(".") if self._name else ():
                 target = _attribute(target, part)
         except (ImportError, AttributeError) as err:
-            where = f"{self._location}: " if self._location else ""
-            raise LazyImportError(f"{where}cannot import {self.dotted_path!r}: {err}") from err
+            filename, _, line = (self._location or "").rpartition(":")
+            raise LazyImportError(
+                f"cannot import {self.dotted_path!r}: {err}",
+                filename=filename or None,
+                lineno=int(line) if line else None,
+            ) from err
         return target
 
     def __getattr__(self, name: str) -> LazyObject:
-        if name.startswith("__") and name.endswith("__"):
+        if name.startswith("__") and name.endswith("__") and name != "__version__":
             # Protocol probes (copy, pickle, numpy, ...) must not be taken for names in a module.
             raise AttributeError(name)
         path = f"{self._name}.{name}" if self._name else name
@@ -88,14 +93,15 @@ class LazyObject:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LazyObject):
             return self.dotted_path == other.dotted_path or self._is_same_object(other)
-        if isinstance(other, str):
+        if isinstance(other, (str, int, float, dict, list, tuple, type(None))):
             return False
         path = path_of_object(other)
         if path is None:
             return NotImplemented
-        return path == self.dotted_path or (
-            self._module.partition(".")[0] in sys.modules and self.build() is other
-        )
+        if path == self.dotted_path:
+            return True
+        # Another name may lead to the same object: torch.optim.SGD is torch.optim.sgd.SGD.
+        return self._module.partition(".")[0] in sys.modules and self.build() is other
 
     def _is_same_object(self, other: LazyObject) -> bool:
         return (
@@ -124,6 +130,12 @@ class LazyObject:
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self.build(),)  # a class statement that names it as a base
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self.build())
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, self.build())
 
     # What a config computes with, it needs now.
     def __iter__(self) -> Iterator[Any]:
@@ -177,6 +189,9 @@ class LazyObject:
     def __pow__(self, other: Any) -> Any:
         return self.build() ** other
 
+    def __rpow__(self, other: Any) -> Any:
+        return other ** self.build()
+
     def __neg__(self) -> Any:
         return -self.build()
 
@@ -211,6 +226,11 @@ class LazyObject:
 _UNSET = object()
 
 
+def is_lazy(value: Any) -> bool:
+    """Whether ``value`` is a lazy reference."""
+    return type(value) is LazyObject
+
+
 def _import_module_or_name(module: str) -> Any:
     """Import ``module``; when its tail is no module, take it as a name in the head."""
     try:
@@ -232,12 +252,41 @@ def _attribute(target: Any, name: str) -> Any:
         return importlib.import_module(f"{target.__name__}.{name}")  # a submodule not yet loaded
 
 
-def path_of_object(value: Any) -> str | None:
-    """Dotted path under which ``value`` can be imported again, or ``None`` if there is none."""
+def importable(value: Any) -> tuple[str, str] | None:
+    """Module, and dotted path in it, under which ``value`` can be imported again.
+
+    Classes, functions, members of enumerations, and objects whose ``repr`` is their dotted path, as
+    that of ``torch.float32`` is.
+    """
     if isinstance(value, LazyObject):
-        return value.dotted_path
-    module = getattr(value, "__module__", None)
-    name = getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
+        return value.module, value.name
+    kind = type(value)
+    if isinstance(getattr(kind, "__members__", None), Mapping) and hasattr(value, "name"):
+        found = kind.__module__, f"{kind.__qualname__}.{value.name}"
+    else:
+        found = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+        if not all(isinstance(part, str) for part in found) and kind.__module__ != "builtins":
+            module, _, name = repr(value).rpartition(".")
+            found = module, name
+    module, name = found
+    if not module or not name or not _leads_to(module, name, value):
         return None
-    return f"{module}.{name}"
+    return module, name
+
+
+def _leads_to(module: str, name: str, value: Any) -> bool:
+    """Whether a dotted path, in what is loaded already, ends at ``value``."""
+    if module in ("__main__", "__config__") or "<" in name:
+        return False
+    target: Any = sys.modules.get(module)
+    for part in name.split("."):
+        target = getattr(target, part, None)
+    return target is value
+
+
+def path_of_object(value: Any) -> str | None:
+    """The same as one dotted path."""
+    found = importable(value)
+    if found is None:
+        return None
+    return f"{found[0]}.{found[1]}" if found[1] else found[0]

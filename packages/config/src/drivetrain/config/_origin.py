@@ -176,62 +176,75 @@ def _follow_change(change: Change, parts: list[str], chain: list[Origin]) -> Non
 
 def locate(source: Source, parts: Sequence[str]) -> Lines | None:
     """First and last line of what a file says about a path, if it says something."""
-    if source.format == "py":
-        return _locate_python(source, list(parts))
-    return _locate_data(source, list(parts))
+    if source.syntax is None:
+        source.syntax = _python_syntax(source) if source.format == "py" else _data_syntax(source)
+    return source.syntax.find(list(parts))
 
 
-def _locate_data(source: Source, parts: list[str]) -> Lines | None:
-    """In YAML, and in JSON, which is YAML once its tabs are spaces."""
+def _python_syntax(source: Source) -> _Locator:
+    try:
+        return _Locator(ast.parse(source.code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _Locator(ast.Module([], []))
+
+
+def _data_syntax(source: Source) -> _DataLocator:
     import yaml  # a third of this package's import time
 
+    # JSON is YAML once its tabs are spaces.
     text = source.code.replace("\t", " ") if source.format == "json" else source.code
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
-        return None
-    line = None
-    for part in parts:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [pair for pair in node.value if pair[0].value == part]
-            if not pairs:
+        return _DataLocator(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError):
+        return _DataLocator(None)
+
+
+class _DataLocator:
+    """Finds the lines of a YAML or JSON config that give a value to a path."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+
+    def find(self, parts: list[str]) -> Lines | None:
+        """Lines of the value under a path; of two equal keys the last one counts."""
+        node, line = self._root, None
+        for part in parts:
+            content = getattr(node, "value", None)
+            if not isinstance(content, list):
                 return None
-            key, node = pairs[-1]
-            line = key.start_mark.line
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit():
-            node = node.value[int(part)]
-            line = node.start_mark.line
-        else:
-            return None
-    return None if line is None else (line + 1, node.end_mark.line + 1)
-
-
-def _locate_python(source: Source, parts: list[str]) -> Lines | None:
-    try:
-        tree = ast.parse(source.code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    return _Locator(tree).find(parts)
+            if content and isinstance(content[0], tuple):
+                pairs = [pair for pair in content if str(pair[0].value) == part]
+                if not pairs:
+                    return None
+                line, node = pairs[-1][0].start_mark.line, pairs[-1][1]
+            elif part.lstrip("-").isdigit() and -len(content) <= int(part) < len(content):
+                node = content[int(part)]
+                line = node.start_mark.line
+            else:
+                return None
+        return None if line is None else (line + 1, node.end_mark.line + 1)
 
 
 class _Locator:
     """Finds the lines of a Python config that give a value to a path."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self._statements = list(_statements(tree))
+        self._effects = [
+            (statement.lineno, *effect)
+            for statement in _statements(tree)
+            for effect in _effects(statement)
+        ]
 
     def find(self, parts: list[str], before: int | None = None) -> Lines | None:
         """The last statement about a path wins, as it does when the file runs."""
         result = None
-        for statement in self._statements:
-            if before is not None and statement.lineno >= before:
+        for lineno, target, value, is_partial in self._effects:
+            if before is not None and lineno >= before:
                 break
-            for target, value, is_partial in _effects(statement):
-                common = min(len(target), len(parts))
-                if target[:common] != parts[:common] or len(target) > len(parts):
-                    continue
-                lines = self._descend(value, parts[len(target) :], is_partial)
-                result = lines or result
+            if target != parts[: len(target)]:
+                continue
+            lines = self._descend(value, parts[len(target) :], is_partial)
+            result = lines or result
         return result
 
     def _descend(self, node: ast.AST, parts: list[str], is_partial: bool) -> Lines | None:

@@ -9,31 +9,38 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from drivetrain.config._errors import DumpError
-from drivetrain.config._lazy import LazyObject, path_of_object
+from drivetrain.config._lazy import importable, is_lazy
 
 WIDTH = 88
 _INDENT = "    "
 
 
-def to_python(config: dict[Any, Any]) -> str:
+def to_python(config: dict[Any, Any], *, strict: bool = True) -> str:
     """Python source that defines what ``config`` holds.
 
+    Args:
+        config: The content.
+        strict: Whether a value without Python source is an error; if not, it is shown as a string,
+            and the first lines of the result say so.
+
     Raises:
-        DumpError: If a value cannot be written as Python source that gives it back.
+        DumpError: If ``strict`` and a value cannot be written as source that gives it back.
     """
-    printer = _Printer(config)
+    printer = _Printer(config, strict)
     body = "".join(printer.statement(key, value) for key, value in dict.items(config))
     imports = printer.import_lines()
-    if any(isinstance(value, type) or callable(value) for value in dict.values(config)):
+    if any(callable(value) and not is_lazy(value) for value in dict.values(config)):
         # In a pure Python config a class that is assigned to a key is a value, not a helper.
         imports = "from drivetrain.config import read_base\n" + imports
-    return imports + ("\n" if imports and body else "") + body
+    return printer.notice() + imports + ("\n" if imports and body else "") + body
 
 
 class _Printer:
     """Prints one config; collects the imports that its values need."""
 
-    def __init__(self, config: dict[Any, Any]) -> None:
+    def __init__(self, config: dict[Any, Any], strict: bool) -> None:
+        self._strict = strict
+        self._shown: list[str] = []
         self._taken = {key for key in config if isinstance(key, str)}
         self._imports: dict[tuple[str, str], str] = {}
         self._path: list[str] = []
@@ -47,11 +54,22 @@ class _Printer:
         if _is_name(key):
             return f"{key} = {self._value(value, len(key) + 3, 0)}\n"
         if not isinstance(key, str) or key.startswith("__"):
-            raise DumpError(f"key {key!r} cannot be a variable of a Python file")
-        if "globals" in self._taken:
-            raise DumpError(f"keys {key!r} and 'globals' cannot both be in a Python file")
+            self._show(f"key {key!r} cannot be a variable of a Python file")
+        elif "globals" in self._taken:
+            self._show(f"keys {key!r} and 'globals' cannot both be in a Python file")
         head = f"globals()[{key!r}] = "
         return f"{head}{self._value(value, len(head), 0)}\n"
+
+    def notice(self) -> str:
+        """Comments on what is shown but would not come back."""
+        return "".join(f"# Does not load as it was: {message}\n" for message in self._shown)
+
+    def _show(self, message: str) -> None:
+        """Something has no Python source: an error, or a note."""
+        path = ".".join(self._path)
+        if self._strict:
+            raise DumpError(message, path=path)
+        self._shown.append(" ".join(f"{path}: {message}".split()))
 
     def import_lines(self) -> str:
         """The import statements for what was printed."""
@@ -73,7 +91,8 @@ class _Printer:
         if scalar is not None:
             return scalar(value)
         if id(value) in self._open:
-            raise DumpError(f"{self._here()}: the value contains itself")
+            self._show("the value contains itself")
+            return "..."
         if not isinstance(value, (dict, list, tuple, set, frozenset)):
             return self._other(value)
         self._open.add(id(value))
@@ -99,7 +118,7 @@ class _Printer:
         if isinstance(value, (set, frozenset)):
             return self._set_parts(value, depth)
         if type(value) not in (list, tuple):
-            raise DumpError(f"{self._here()}: a {type(value).__name__} is no plain list or tuple")
+            self._show(f"a {type(value).__name__} is no plain list or tuple")
         items = list(self._items(value, depth))
         if isinstance(value, list):
             return "[", items, "]"
@@ -134,26 +153,28 @@ class _Printer:
         items = sorted(self._items(value, depth))  # the order of a set differs from run to run
         name = "set" if isinstance(value, set) else "frozenset"
         if name in self._taken and not (name == "set" and items):
-            raise DumpError(f"{self._here()}: a {name} cannot be written, a key has its name")
+            self._show(f"a {name} cannot be written, a key has its name")
         if name == "set" and items:
             return "{", items, "}"
         return (f"{name}([", items, "])") if items else (f"{name}(", [], ")")
 
     def _other(self, value: Any) -> str:
-        """Source of a reference: a class, a function, a lazy object."""
-        if isinstance(value, LazyObject):
-            return self._imported(value.module, value.name)
+        """Source of what is no container: a reference, or an object that a call makes again."""
         if value is Ellipsis:
             return "..."
-        if isinstance(value, type) or callable(value):
-            path = path_of_object(value)
-            if path is not None and not path.startswith(("__main__.", "__config__.")):
-                if not _can_be_found(value):
-                    raise DumpError(f"{self._here()}: {value!r} is not what its name leads to")
-                return self._imported(value.__module__, value.__qualname__)
-        raise DumpError(
-            f"{self._here()}: {value!r} of type {type(value).__name__} cannot be written as Python"
-        )
+        found = importable(value)
+        if found is not None:
+            return self._imported(*found)
+        kind = type(value)
+        if kind.__module__ == "datetime" and hasattr(kind, "fromisoformat"):
+            return f"{self._imported('datetime', kind.__name__)}.fromisoformat('{value}')"
+        if kind.__module__.partition(".")[0] == "pathlib":
+            name = "Path" if hasattr(value, "exists") else kind.__name__
+            return f"{self._imported('pathlib', name)}({str(value)!r})"
+        if kind is range and "range" not in self._taken:
+            return repr(value)
+        self._show(f"{value!r} of type {kind.__name__} cannot be written as Python")
+        return repr(repr(value))
 
     def _imported(self, module: str, name: str) -> str:
         """Name of an object in the source, which imports it."""
@@ -169,19 +190,6 @@ class _Printer:
         while name in used or hasattr(builtins, name):
             name += "_"
         return name
-
-    def _here(self) -> str:
-        return ".".join(self._path)
-
-
-def _can_be_found(value: Any) -> bool:
-    """Whether the module and qualified name of ``value`` lead back to it."""
-    import sys
-
-    target: Any = sys.modules.get(value.__module__)
-    for part in value.__qualname__.split("."):
-        target = getattr(target, part, None)
-    return target is value
 
 
 def _is_name(key: Any) -> bool:

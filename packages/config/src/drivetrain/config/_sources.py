@@ -35,6 +35,7 @@ class Source:
         bases: In the order of the file.
         scope: The package that it was taken from with ``package::path``.
         templates: The ``{{ ... }}`` in it.
+        syntax: What the search for lines keeps of the text, once it has read it.
         helpers: Names that a pure Python file binds but that are no keys (imports, functions).
     """
 
@@ -49,6 +50,7 @@ class Source:
         self.scope: str | None = None
         self.templates: list[Template] = []
         self.helpers: dict[str, Any] = {}
+        self.syntax: Any = None
 
     def walk(self) -> Iterator[Source]:
         """This file and all that it inherits from, bases first."""
@@ -58,7 +60,7 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         # What a file only helps itself with (functions, open files) may not be picklable.
-        return {**self.__dict__, "data": _outline(self.data), "helpers": {}}
+        return {**self.__dict__, "data": _outline(self.data), "helpers": {}, "syntax": None}
 
     def full_text(self) -> str:
         """The text of the whole chain, each file under a line with its path."""
