@@ -388,7 +388,8 @@ class Engine(RunState):
         """Write the whole config into the work dir, under its own name."""
         if is_main_process():
             name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
-            self.cfg.dump(os.path.join(self.work_dir, name))
+            # Not strict: a config that was made in code may hold objects, which show as their repr.
+            self.cfg.dump(os.path.join(self.work_dir, name), strict=False)
 
 
 def _length(dataloader: DataLoader) -> int | None:

@@ -160,12 +160,7 @@ class EpochBasedTrainLoop(TrainLoop):
         self._max_epochs = _whole_number("max_epochs", max_epochs)
         self._batches_per_epoch = len(self.dataloader)
         if self._batches_per_epoch == 0:
-            dataset: Any = self.dataloader.dataset
-            raise RunnerConfigError(
-                f"train_dataloader yields no batch: its dataset has {len(dataset)} samples, "
-                f"batch_size is {self.dataloader.batch_size}, "
-                f"drop_last is {self.dataloader.drop_last}"
-            )
+            raise RunnerConfigError("train_dataloader has no batches: there is nothing to train on")
 
     @property
     def max_epochs(self) -> int:

@@ -34,7 +34,8 @@ class RuntimeInfoHook(Hook):
                 "cfg": runner.cfg.pretty_text,
                 "seed": runner.seed,
                 "experiment_name": runner.experiment_name,
-            }
+            },
+            resumed=False,
         )
 
     def before_train(self, runner: Engine) -> None:

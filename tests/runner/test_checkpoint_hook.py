@@ -1,0 +1,174 @@
+"""CheckpointHook and EarlyStoppingHook: what is kept, what goes, when it is enough."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from drivetrain.runner import MetricNotFoundError
+from drivetrain.runner.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from drivetrain.runner.hooks._best_score import BestScore, infer_rule
+
+
+def files(folder) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.pth"))
+
+
+class Scripted(Hook):
+    """Replace the metrics of each validation by the next of a list."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, scores: list[dict[str, float]]) -> None:
+        self.scores = iter(scores)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        metrics.clear()
+        metrics.update(next(self.scores))
+
+
+def train(make_runner, scores, max_epochs=None, hooks=(), **options):
+    hook = {"type": "CheckpointHook", "interval": 1, **options}
+    runner = make_runner(
+        train_cfg={"by_epoch": True, "max_epochs": max_epochs or len(scores)},
+        default_hooks={"checkpoint": hook},
+        custom_hooks=[Scripted([s if isinstance(s, dict) else {"acc": s} for s in scores]), *hooks],
+    )
+    runner.train()
+    return runner
+
+
+PERIODS = {
+    "every epoch": ({}, ["epoch_1", "epoch_2", "epoch_3", "epoch_4", "epoch_5"]),
+    "every second, and the last": ({"interval": 2}, ["epoch_2", "epoch_4", "epoch_5"]),
+    "the last two": ({"max_keep_ckpts": 2}, ["epoch_4", "epoch_5"]),
+    "not the last": ({"interval": 2, "save_last": False}, ["epoch_2", "epoch_4"]),
+    "from the third on": ({"save_begin": 3, "interval": 2}, ["epoch_3", "epoch_5"]),
+    "only the last": ({"interval": -1}, ["epoch_5"]),
+    "under another name": ({"interval": 4, "filename_tmpl": "e{}.pth"}, ["e4", "e5"]),
+    "by iterations": ({"interval": 10, "by_epoch": False}, ["iter_10", "iter_20", "iter_25"]),
+}
+
+
+@pytest.mark.parametrize(("options", "expected"), PERIODS.values(), ids=PERIODS)
+def test_periodic_checkpoints(make_runner, tmp_path, options, expected) -> None:
+    train(make_runner, [0.1] * 5, **options)
+    assert files(tmp_path / "work") == sorted(f"{name}.pth" for name in expected)
+
+
+def test_only_the_best_so_far_is_kept(make_runner, tmp_path) -> None:
+    runner = train(make_runner, [0.2, 0.5, 0.4], save_best="acc")
+    assert "best_acc_epoch_2.pth" in files(tmp_path / "work")
+    assert "best_acc_epoch_1.pth" not in files(tmp_path / "work")
+    assert runner.message_hub.get_info("best_score") == 0.5
+    assert runner.message_hub.get_info("best_ckpt").endswith("best_acc_epoch_2.pth")
+
+
+def test_several_metrics_each_have_their_best(make_runner, tmp_path) -> None:
+    scores = [{"acc": 0.5, "err": 3.0}, {"acc": 0.4, "err": 1.0}]
+    train(make_runner, scores, save_best=["acc", "err"], rule=["greater", "less"])
+    kept = files(tmp_path / "work")
+    assert "best_acc_epoch_1.pth" in kept
+    assert "best_err_epoch_2.pth" in kept
+
+
+def test_auto_takes_the_first_metric_that_is_reported(make_runner, tmp_path) -> None:
+    train(make_runner, [{"val/acc": 0.5, "other": 1.0}], save_best="auto")
+    assert "best_val_acc_epoch_1.pth" in files(tmp_path / "work")
+
+
+def test_a_metric_that_nobody_reports_is_named_with_those_that_are(make_runner) -> None:
+    with pytest.raises(MetricNotFoundError, match=r"'acuracy'.*\n.*'accuracy'"):
+        train(make_runner, [{"accuracy": 0.5}], save_best="acuracy", rule="greater")
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(make_runner, tmp_path) -> None:
+    train(make_runner, [0.2, math.nan], save_best="acc")
+    assert "best_acc_epoch_1.pth" in files(tmp_path / "work")
+
+
+def test_a_validation_outside_of_training_saves_nothing(make_runner, tmp_path) -> None:
+    runner = make_runner(
+        default_hooks={"checkpoint": {"type": "CheckpointHook", "save_best": "acc"}}
+    )
+    runner.val()
+    assert files(tmp_path / "work") == []
+
+
+def test_checkpoints_may_go_elsewhere(make_runner, tmp_path) -> None:
+    train(make_runner, [0.1], out_dir=str(tmp_path / "store"))
+    assert files(tmp_path / "store" / "work") == ["epoch_1.pth"]
+
+
+WRONG_OPTIONS = {
+    "two placeholders": ({"filename_tmpl": "{}_{}.pth"}, "filename_tmpl"),
+    "keep none": ({"max_keep_ckpts": 0}, "max_keep_ckpts"),
+    "a metric twice": ({"save_best": ["acc", "acc"]}, "twice"),
+    "auto with others": ({"save_best": ["auto", "acc"]}, "alone"),
+    "rules that do not match": (
+        {"save_best": ["acc", "mAP"], "rule": ["less"] * 3},
+        "3 rules for 2",
+    ),
+    "a rule that is none": ({"save_best": "acc", "rule": "bigger"}, "'greater'"),
+    "a name that says nothing": ({"save_best": "score"}, "give rule"),
+}
+
+
+@pytest.mark.parametrize(("options", "text"), WRONG_OPTIONS.values(), ids=WRONG_OPTIONS)
+def test_options_that_contradict_themselves_are_refused(options, text) -> None:
+    with pytest.raises(ValueError, match=text):
+        CheckpointHook(**options)
+
+
+RULES = {
+    "acc": "greater",
+    "top1": "greater",
+    "coco/bbox_mAP": "greater",
+    "val_loss": "less",
+    "AUC": "greater",
+}
+
+
+@pytest.mark.parametrize(("key", "rule"), RULES.items())
+def test_the_rule_follows_from_the_name(key, rule) -> None:
+    assert infer_rule(key) == rule
+
+
+def test_min_delta_counts_only_real_improvements() -> None:
+    best = BestScore("loss", min_delta=0.1)
+    best.value = 1.0
+    assert not best.is_better(0.95)
+    assert best.is_better(0.85)
+
+
+def stop(scores, make_runner, **options) -> int:
+    hook = EarlyStoppingHook("acc", **options)
+    return train(make_runner, scores + [9.0] * 5, hooks=[hook]).epoch
+
+
+STOPS = {
+    "no better for two validations": ([0.5, 0.4, 0.45, 0.6], {"patience": 2, "min_delta": 0.0}, 3),
+    "hardly better is no better": ([0.5, 0.55, 0.58], {"patience": 2}, 3),
+    "not a number": ([0.5, math.nan], {}, 2),
+    "good enough": ([0.5, 0.96], {"stopping_threshold": 0.95}, 2),
+}
+
+
+@pytest.mark.parametrize(("scores", "options", "epochs"), STOPS.values(), ids=STOPS)
+def test_training_stops_early(make_runner, scores, options, epochs) -> None:
+    assert stop(scores, make_runner, **options) == epochs
+
+
+def test_an_early_stop_still_leaves_its_last_checkpoint(make_runner, tmp_path) -> None:
+    hook = EarlyStoppingHook("acc", patience=1)
+    train(make_runner, [0.5, 0.4, 0.1, 0.1], hooks=[hook], interval=4)
+    assert files(tmp_path / "work") == ["epoch_2.pth"]
+
+
+def test_patience_survives_a_resume() -> None:
+    first = EarlyStoppingHook("acc", patience=3)
+    first._best.value, first.wait_count = 0.7, 2
+    second = EarlyStoppingHook("acc", patience=3)
+    second.load_state_dict(first.state_dict())
+    assert (second._best.value, second.wait_count) == (0.7, 2)

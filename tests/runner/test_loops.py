@@ -1,0 +1,149 @@
+"""Loops: when they validate, when they stop, what they count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from drivetrain.runner import calc_dynamic_intervals
+from drivetrain.runner.hooks import Hook
+from drivetrain.structures import BaseDataElement
+
+
+class WhenValidated(Hook):
+    """Remember the finished epochs and iterations at each validation."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.iters: list[int] = []
+
+    def before_val(self, runner) -> None:
+        self.epochs.append(runner.epoch)
+        self.iters.append(runner.iter)
+
+
+EPOCH_CASES = {
+    "every epoch": ({}, [1, 2, 3, 4, 5]),
+    "every second, and the last": ({"val_interval": 2}, [2, 4, 5]),
+    "from the third on": ({"val_begin": 3}, [3, 4, 5]),
+    "more often later": ({"val_interval": 3, "dynamic_intervals": [(4, 1)]}, [3, 4, 5]),
+}
+
+
+@pytest.mark.parametrize(("options", "expected"), EPOCH_CASES.values(), ids=EPOCH_CASES)
+def test_epochs_are_validated_when_asked(make_runner, options, expected) -> None:
+    hook = WhenValidated()
+    make_runner(
+        train_cfg={"by_epoch": True, "max_epochs": 5, **options}, custom_hooks=[hook]
+    ).train()
+    assert hook.epochs == expected
+
+
+ITER_CASES = {
+    "never but at the end": ({}, [12]),
+    "every fourth": ({"val_interval": 4}, [4, 8, 12]),
+    "from the sixth on": ({"val_interval": 3, "val_begin": 6}, [6, 9, 12]),
+    "more often later": ({"val_interval": 6, "dynamic_intervals": [(8, 2)]}, [6, 8, 10, 12]),
+}
+
+
+@pytest.mark.parametrize(("options", "expected"), ITER_CASES.values(), ids=ITER_CASES)
+def test_iterations_are_validated_when_asked(make_runner, options, expected) -> None:
+    hook = WhenValidated()
+    make_runner(
+        train_cfg={"by_epoch": False, "max_iters": 12, **options},
+        log_processor={"by_epoch": False},
+        custom_hooks=[hook],
+    ).train()
+    assert hook.iters == expected
+
+
+def test_stop_training_ends_after_the_epoch(make_runner) -> None:
+    class Stop(Hook):
+        def after_train_epoch(self, runner) -> None:
+            runner.train_loop.stop_training = True
+
+    runner = make_runner(train_cfg={"by_epoch": True, "max_epochs": 9}, custom_hooks=[Stop()])
+    runner.train()
+    assert runner.epoch == 1
+
+
+def test_a_finite_loader_is_gone_through_again_by_an_iteration_loop(make_runner) -> None:
+    seen: list[float] = []
+
+    class Look(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            seen.append(float(data_batch["x"].sum()))
+
+    runner = make_runner(
+        train_cfg={"by_epoch": False, "max_iters": 12},
+        log_processor={"by_epoch": False},
+        custom_hooks=[Look()],
+    )
+    runner.train()
+    assert runner.progress.epoch == 2
+    assert len(set(seen)) == 12  # each pass in another order, each sample shaken anew
+
+
+def test_the_model_is_back_in_training_mode_after_a_validation(make_runner) -> None:
+    modes: list[bool] = []
+
+    class Look(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            modes.append(runner.model.training)
+
+        def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+            modes.append(not runner.model.training)
+
+    make_runner(
+        train_cfg={"by_epoch": False, "max_iters": 6, "val_interval": 2},
+        log_processor={"by_epoch": False},
+        custom_hooks=[Look()],
+    ).train()
+    assert all(modes)
+
+
+def test_losses_that_a_model_reports_in_validation_join_the_metrics(
+    make_runner, classifier
+) -> None:
+    class Reports(classifier):
+        def forward(self, x, y, mode="tensor"):
+            if mode == "predict":
+                loss = BaseDataElement(
+                    loss={"loss_ce": torch.tensor(0.5), "loss_l2": torch.tensor(0.25)}
+                )
+                return [*super().forward(x, y, mode), loss]
+            return super().forward(x, y, mode)
+
+    metrics = make_runner(model=Reports()).val()
+    assert metrics["loss_ce"] == 0.5
+    assert metrics["loss"] == 0.75
+    assert set(metrics) == {"acc", "loss_ce", "loss_l2", "loss"}
+
+
+def test_no_gradients_are_kept_in_validation(make_runner) -> None:
+    enabled: list[bool] = []
+
+    class Look(Hook):
+        def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            enabled.append(torch.is_grad_enabled())
+
+    make_runner(custom_hooks=[Look()]).val()
+    assert not any(enabled)
+
+
+def test_fp16_validation_runs_under_autocast(make_runner) -> None:
+    seen: list[bool] = []
+
+    class Look(torch.nn.Module):
+        def val_step(self, data):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return [(torch.tensor(1), torch.tensor(1))]
+
+    nothing = dict.fromkeys(("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"))
+    make_runner(model=Look(), val_cfg={"fp16": True}, **nothing).val()
+    assert all(seen)
+
+
+def test_dynamic_intervals_start_with_the_first_interval() -> None:
+    assert calc_dynamic_intervals(2, [(5, 1), (9, 3)]) == ([0, 5, 9], [2, 1, 3])
