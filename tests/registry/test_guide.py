@@ -14,6 +14,7 @@ from drivetrain.registry import (
     ManagerMeta,
     ManagerMixin,
     Registry,
+    UsageError,
     build_from_cfg,
     build_runner_from_cfg,
     count_registered_modules,
@@ -250,7 +251,7 @@ def test_named_instances_are_reached_from_everywhere():
 
 
 def test_a_class_of_the_metaclass_needs_a_name():
-    with pytest.raises(InstanceError, match="takes no argument 'name'"):
+    with pytest.raises(UsageError, match="takes no argument 'name'"):
         ManagerMeta("SubClass1", (), {"__init__": lambda self, *args, **kwargs: None})
 
     class SubClass2(metaclass=ManagerMeta):

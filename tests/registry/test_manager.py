@@ -7,7 +7,7 @@ from functools import wraps
 
 import pytest
 
-from drivetrain.registry import InstanceError, ManagerMeta, ManagerMixin, Registry
+from drivetrain.registry import InstanceError, ManagerMeta, ManagerMixin, Registry, UsageError
 from drivetrain.registry.testing import reset_global_state
 
 
@@ -51,7 +51,7 @@ def test_arguments_for_an_existing_instance_are_an_error_not_lost():
 
 @pytest.mark.parametrize("name", [1, None, ""], ids=repr)
 def test_a_name_must_be_a_string_with_something_in_it(name):
-    with pytest.raises(InstanceError, match="must be a string"):
+    with pytest.raises(UsageError, match="must be a string"):
         Clock.get_instance(name)
 
 
@@ -62,7 +62,7 @@ def test_subclasses_keep_instances_of_their_own():
 
 
 def test_a_class_whose_instances_cannot_be_named_is_refused():
-    with pytest.raises(InstanceError, match="takes no argument 'name'"):
+    with pytest.raises(UsageError, match="takes no argument 'name'"):
 
         class Nameless(metaclass=ManagerMeta):
             def __init__(self, *args, **kwargs):

@@ -14,12 +14,12 @@ from drivetrain.registry import (
     MODELS,
     ComponentArgumentError,
     ComponentBuildError,
-    InstanceError,
     ManagerMixin,
     NodeError,
     Registry,
     RegistryError,
     UnknownComponentError,
+    UsageError,
     build_from_cfg,
     building,
 )
@@ -368,8 +368,8 @@ MISTAKES = [
     case(
         "an instance with an empty name",
         {"type": "Board", "name": ""},
-        (ComponentBuildError, InstanceError, RuntimeError),
-        "Board could not be built: InstanceError: Board: the name of an instance must be a string",
+        (ComponentBuildError, UsageError, TypeError),
+        "Board could not be built: UsageError: Board: the name of an instance must be a string",
     ),
     # --- inside the component ---
     case(

@@ -21,6 +21,7 @@ from drivetrain.registry._errors import (
     RegistrationError,
     RegistryError,
     UnknownComponentError,
+    UsageError,
 )
 from drivetrain.registry._manager import ManagerMeta, ManagerMixin
 from drivetrain.registry._registry import Registry
@@ -94,6 +95,7 @@ __all__ = [
     "Report",
     "Root",
     "UnknownComponentError",
+    "UsageError",
     "__version__",
     "build_from_cfg",
     "build_model_from_cfg",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from drivetrain.registry._discovery import import_object
-from drivetrain.registry._errors import NodeError, RegistryError
+from drivetrain.registry._errors import NodeError, RegistryError, UsageError
 from drivetrain.registry._node import (
     arguments_of,
     is_node,
@@ -145,7 +145,7 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry[Any], default_args: An
 
 def _require_registry(registry: Any) -> None:
     if not hasattr(registry, "factory"):
-        raise TypeError(f"registry must be a drivetrain.registry.Registry, got {registry!r}")
+        raise UsageError(f"registry must be a drivetrain.registry.Registry, got {registry!r}")
 
 
 # The texts of errors need inspect, difflib and traceback, which take longer to import than all the
@@ -188,7 +188,7 @@ def misused_build(
     given += [f"{key}={value!r}" for key, value in kwargs.items() if key != "default_args"]
     wanted = ", ".join(item for item in given if "=" in item)
     return placed(
-        NodeError(
+        UsageError(
             f"{registry.name}: build takes the node and `default_args`, got also "
             f"{', '.join(given)}.",
             (("To do:", f"build(cfg, default_args=dict({wanted}))"),),

@@ -9,6 +9,7 @@
     ├── NodeError                 TypeError       what stands there is no node
     ├── DuplicateNameError        KeyError        the name, or the scope, is taken
     ├── RegistrationError         TypeError       what was given cannot be registered
+    ├── UsageError                TypeError       one of our functions got what it cannot use
     ├── InstanceError             RuntimeError    a named instance is missing, or exists already
     ├── ContractError             ImportError     a provider was written for another contract
     └── CheckError                ValueError      ``Report.raise_if_bad`` found mistakes
@@ -130,6 +131,10 @@ class DuplicateNameError(RegistryError, KeyError):
 
 class RegistrationError(RegistryError, TypeError):
     """What was passed to ``register_module`` or ``Registry`` cannot be used."""
+
+
+class UsageError(RegistryError, TypeError):
+    """A function of this package was called with something of the wrong type."""
 
 
 class InstanceError(RegistryError, RuntimeError):

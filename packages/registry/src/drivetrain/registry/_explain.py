@@ -71,7 +71,7 @@ def explain_failure(
         if isinstance(err, (NodeError, UnknownComponentError, ComponentArgumentError)):
             return _placed(err, cfg)
     component = component_of(factory)
-    if isinstance(err, TypeError):
+    if isinstance(err, TypeError) and not isinstance(err, RegistryError):
         problem = _argument_error(err, component, arguments, cfg)
         if problem is not None:
             return _placed(problem, cfg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import RLock  # `threading` costs as much to import as the rest of this package
 
-from drivetrain.registry._errors import InstanceError
+from drivetrain.registry._errors import InstanceError, UsageError
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ManagerMeta(type):
     """Give each class its own instances, and check that they can be named.
 
     Raises:
-        InstanceError: If ``__init__`` of the class takes no argument ``name``.
+        UsageError: If ``__init__`` of the class takes no argument ``name``.
     """
 
     _instance_dict: dict[str, Any]
@@ -41,8 +41,9 @@ class ManagerMeta(type):
     def __init__(cls, *args: Any) -> None:
         super().__init__(*args)
         cls._instance_dict = {}
-        if not _takes_name(cls.__init__):
-            raise InstanceError(
+        init = cls.__init__  # type: ignore[misc]  # of the class that is made: it is no instance yet
+        if not _takes_name(init):
+            raise UsageError(
                 f"{cls.__module__}.{cls.__qualname__}.__init__ takes no argument 'name'.",
                 (
                     ("Why:", "instances of this class are found by their name"),
@@ -58,7 +59,7 @@ class ManagerMixin(metaclass=ManagerMeta):
         name: Name of the instance, not empty.
 
     Raises:
-        InstanceError: If ``name`` is no string, or empty.
+        UsageError: If ``name`` is no string, or empty.
 
     Example:
         >>> class Clock(ManagerMixin):
@@ -75,7 +76,7 @@ class ManagerMixin(metaclass=ManagerMeta):
 
     def __init__(self, name: str = "", **kwargs: Any) -> None:
         if not isinstance(name, str) or not name:
-            raise InstanceError(
+            raise UsageError(
                 f"{type(self).__name__}: the name of an instance must be a string that is not "
                 f"empty, got {name!r}."
             )
@@ -89,7 +90,7 @@ class ManagerMixin(metaclass=ManagerMeta):
             InstanceError: If the instance exists and ``kwargs`` are given (they would be lost).
         """
         if not isinstance(name, str):
-            raise InstanceError(
+            raise UsageError(
                 f"{cls.__name__}.get_instance: the name must be a string, got {name!r}."
             )
         with _instances_lock:
@@ -102,7 +103,8 @@ class ManagerMixin(metaclass=ManagerMeta):
                     f"({', '.join(kwargs)}).",
                     (("To do:", "ask for it by its name alone, or create one under another name"),),
                 )
-            return instances[name]
+            instance: T = instances[name]
+            return instance
 
     @classmethod
     def get_current_instance(cls: type[T]) -> T:
@@ -122,9 +124,8 @@ class ManagerMixin(metaclass=ManagerMeta):
     @classmethod
     def _latest(cls: type[T]) -> T | None:
         with _instances_lock:
-            for instance in reversed(cls._instance_dict.values()):
-                return instance
-        return None
+            last: T | None = next(reversed(cls._instance_dict.values()), None)
+        return last
 
     @classmethod
     def check_instance_created(cls, name: str) -> bool:

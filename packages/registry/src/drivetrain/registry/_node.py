@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drivetrain.registry._building import current_place
-from drivetrain.registry._errors import NodeError
+from drivetrain.registry._errors import NodeError, RegistryError
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    E = TypeVar("E", bound=RegistryError)
 
 # Nothing of these types was built from a node: it is a slip in a config.
 _NEVER_BUILT = (str, bytes, bool, int, float, complex, list, tuple, set, frozenset, type)
@@ -86,7 +88,7 @@ def missing_type(cfg: Any) -> NodeError:
     return placed(err, cfg)
 
 
-def placed(err: NodeError, node: Any = None) -> NodeError:
+def placed(err: E, node: Any = None) -> E:
     """Add path, node, and file and line as far as they are known."""
     path, locate = current_place()
     err.placed(path, node, locate)

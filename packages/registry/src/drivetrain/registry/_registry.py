@@ -23,9 +23,9 @@ from drivetrain.registry._discovery import (
     providers_for,
     scope_provider,
 )
-from drivetrain.registry._errors import DuplicateNameError, RegistrationError
+from drivetrain.registry._errors import DuplicateNameError, RegistrationError, UsageError
 from drivetrain.registry._live import living_registry, remember
-from drivetrain.registry._manager import ManagerMeta, ManagerMixin
+from drivetrain.registry._manager import ManagerMixin
 from drivetrain.registry._node import no_type, resolve_lazy
 from drivetrain.registry._registering import (
     check_arguments,
@@ -287,10 +287,11 @@ class Registry(Generic[T]):
             key: Name, ``scope.name`` or dotted import path.
 
         Raises:
-            TypeError: If ``key`` is no string.
+            UsageError: If ``key`` is no string.
         """
         if not isinstance(key, str):
-            raise TypeError(f"{self._name}: the key must be a string, got {key!r}")
+            raise UsageError(f"{self._name}: the key must be a string, got {key!r}")
+        found: Callable[..., T] | None
         try:
             found = self._find(key)
         except Exception as err:
@@ -309,7 +310,8 @@ class Registry(Generic[T]):
             UnknownComponentError: If nothing installed offers that name; with the traceback of
                 providers that could not be imported.
         """
-        return self._require(key, self._search_order(None), None)
+        found: Callable[..., T] = self._require(key, self._search_order(None), None)
+        return found
 
     def tree(self) -> Iterator[Registry[Any]]:
         """Yield this registry and all that are below it, level by level."""
@@ -417,6 +419,7 @@ class Registry(Generic[T]):
         if args or kwargs or not self._is_plain:
             return self._call_build_func(cfg, args, kwargs)
         arguments = _NOTHING
+        factory: Callable[..., T] | None
         try:
             arguments = {**cfg}
             scope = overwritten_scope.get()
@@ -428,7 +431,7 @@ class Registry(Generic[T]):
             if "_scope_" in arguments:
                 factory = None
             else:
-                kind = arguments.pop("type")
+                kind: Any = arguments.pop("type")
                 # A class stands for itself; one with a metaclass may be built in other ways.
                 factory = kind if type(kind) is type else known.get(kind)
         except Exception:
@@ -439,16 +442,16 @@ class Registry(Generic[T]):
                 return self._build_in_scope(cfg, arguments)
             return self._call_build_func(cfg, args, kwargs)
         try:
-            return factory(**arguments)
+            return factory(**arguments)  # type: ignore[no-any-return,unused-ignore]  # a T
         except Exception as err:
             located = failed_build(err, factory, arguments, cfg, self)
             if located is err:
                 raise
             raise located from err
 
-    def _build_in_scope(self, cfg: Any, arguments: dict[str, Any]) -> Any:
+    def _build_in_scope(self, cfg: Any, arguments: dict[str, Any]) -> T:
         scope_name, kind = arguments.pop("_scope_"), arguments.pop("type", None)
-        factory = None
+        factory: Callable[..., T] | None = None
         if isinstance(scope_name, str) and isinstance(kind, str):
             factory = self._resolved.get(scope_name, {}).get(kind)
         if factory is None:
@@ -464,11 +467,12 @@ class Registry(Generic[T]):
         finally:
             overwritten_scope.reset(token)
 
-    def _call_build_func(self, cfg: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_build_func(self, cfg: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         if self._is_plain and (args or kwargs.keys() - {"default_args"}):
             raise misused_build(self, args, kwargs)
         try:
-            return self._build_func(cfg, *args, registry=self, **kwargs)
+            built: T = self._build_func(cfg, *args, registry=self, **kwargs)
+            return built
         except Exception as err:
             located = failed_build(err, self._build_func, {}, cfg, self)
             if located is err:
@@ -544,13 +548,13 @@ class Registry(Generic[T]):
 
 def factory_of(component: Any) -> Callable[..., Any]:
     """What to call to build a component."""
-    component = resolve_lazy(component)
-    # By metaclass first: isinstance of a class is quicker than issubclass, and true of few.
-    if isinstance(component, ManagerMeta) and issubclass(component, ManagerMixin):
-        return component.get_instance  # type: ignore[attr-defined]  # narrowed to the metaclass
-    if not callable(component):
-        raise no_type(component)
-    return component
+    found: Any = resolve_lazy(component)
+    if isinstance(found, type) and issubclass(found, ManagerMixin):
+        return found.get_instance
+    if not callable(found):
+        raise no_type(found)
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def warn_of_failure(key: str, err: BaseException) -> None:

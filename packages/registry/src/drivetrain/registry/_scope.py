@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from drivetrain.registry._errors import UsageError
 from drivetrain.registry._manager import ManagerMixin
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
@@ -30,7 +31,7 @@ class DefaultScope(ManagerMixin):
         scope_name: The scope, for example ``"mmdet"``.
 
     Raises:
-        TypeError: If ``scope_name`` is no string.
+        UsageError: If ``scope_name`` is no string.
 
     Example:
         >>> DefaultScope.get_instance("task", scope_name="mmdet").scope_name
@@ -40,7 +41,7 @@ class DefaultScope(ManagerMixin):
     def __init__(self, name: str, scope_name: str) -> None:
         super().__init__(name)
         if not isinstance(scope_name, str):
-            raise TypeError(f"DefaultScope: scope_name must be a string, got {scope_name!r}")
+            raise UsageError(f"DefaultScope: scope_name must be a string, got {scope_name!r}")
         self._scope_name = scope_name
 
     @property
