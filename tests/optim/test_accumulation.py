@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from contextlib import contextmanager
 
 import pytest
@@ -132,3 +133,44 @@ def test_a_fully_sharded_model_is_told_when_to_communicate() -> None:
             loss = loss_of(model, torch.ones(1, 3))
         wrapper.update_params(loss)
     assert told == [False, True, False, True]
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_run_that_stops_inside_a_group_goes_on_bit_for_bit(model, stop, weighted) -> None:
+    batches = [torch.randn(2 + index % 3, 3) for index in range(8)]
+
+    def train(network: nn.Module, begin: int, end: int, state: dict | None = None) -> dict:
+        wrapper = OptimWrapper(
+            torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), accumulative_counts=3
+        )
+        if state is not None:
+            file = io.BytesIO()
+            torch.save(state, file)
+            file.seek(0)
+            wrapper.load_state_dict(torch.load(file, weights_only=True))
+        wrapper.initialize_count_status(network, begin, len(batches))
+        for batch in batches[begin:end]:
+            loss = loss_of(network, batch)
+            if weighted:
+                loss.num_samples = len(batch)
+            wrapper.update_params(loss)
+        return copy.deepcopy(wrapper.state_dict())
+
+    whole, first = copy.deepcopy(model), copy.deepcopy(model)
+    train(whole, 0, 8)
+    state = train(first, 0, stop)
+    assert ("accumulated" in state) == (stop not in (3, 6))
+    second = copy.deepcopy(first)
+    train(second, stop, 8, state)
+    for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_gradients_of_another_place_in_the_run_are_dropped(model) -> None:
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=3)
+    wrapper.update_params(loss_of(model, torch.ones(1, 3)))
+    state = wrapper.state_dict()
+    wrapper.load_state_dict(state)
+    wrapper.initialize_count_status(model, 0, 9)
+    assert all(param.grad is None for param in model.parameters())

@@ -46,6 +46,11 @@ class BaseAveragedModel(nn.Module, ABC):
             raise ModelArgumentError(
                 f"{type(self).__name__}: interval must be at least 1, got {interval}"
             )
+        if hasattr(model, "set_requires_gradient_sync"):
+            raise AveragingError(
+                f"{type(self).__name__}: a fully sharded model cannot be copied. Make the average "
+                "first, then call fully_shard on the model and on the average's .module."
+            )
         self.module = copy.deepcopy(model).requires_grad_(False)
         if device is not None:
             self.module = self.module.to(device)
@@ -91,7 +96,7 @@ class BaseAveragedModel(nn.Module, ABC):
         Raises:
             AveragingError: If the structure differs.
         """
-        if self._targets is None or self._targets.module is not self.module:
+        if self._targets is None or not self._targets.describe(self.module):
             self._targets = _Targets(self.module, self.update_buffers)
         averaged, copied = self._targets.averaged, self._targets.copied
         current, originals = self._slots_of(model).tensors(self.update_buffers)
@@ -138,12 +143,18 @@ class BaseAveragedModel(nn.Module, ABC):
 
 
 class _Targets:
-    """The tensors of the averaged model. They stay the same until it is moved or loaded."""
+    """The tensors of the averaged model; the same until it is moved, loaded or sharded."""
 
     def __init__(self, module: nn.Module, average_buffers: bool) -> None:
-        self.module = module
-        self.averaged, self.copied = ModuleSlots(module).tensors(average_buffers)
+        self._module = module
+        self._slots = ModuleSlots(module)
+        self.averaged, self.copied = self._slots.tensors(average_buffers)
         self.devices = devices_of(self.averaged)
+
+    def describe(self, module: nn.Module) -> bool:
+        """Tell whether these are those of ``module``; what replaces any replaces the first."""
+        first = self.averaged[0] if self.averaged else None
+        return module is self._module and self._slots.first_param() is first
 
 
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:

@@ -61,6 +61,11 @@ class ModuleSlots:
             return averaged + floats, copied
         return averaged, copied + floats
 
+    def first_param(self) -> Tensor | None:
+        """Return the parameter that is first now; ``None`` where there are none."""
+        table, name = next(iter(self._params.values()), ({}, ""))
+        return table.get(name)
+
     def difference(self, other: ModuleSlots) -> str | None:
         """Say in which name two modules differ first; ``None`` if in none."""
         for kind in ("_params", "_floats", "_others"):

@@ -62,11 +62,11 @@ class SampleWeights:
     """
 
     def __init__(self) -> None:
-        self._in_group: int | Tensor = 0
+        self.counted: int | Tensor = 0
 
     def add(self, num_samples: int | Tensor) -> None:
         """Count the samples of a pass."""
-        self._in_group = self._in_group + num_samples
+        self.counted = self.counted + num_samples
 
     def divide_gradients(self, optimizer: Optimizer) -> None:
         """Divide all gradients by the samples counted, and start counting anew."""
@@ -76,7 +76,7 @@ class SampleWeights:
             for param in group["params"]
             if param.grad is not None
         ]
-        count, self._in_group = self._in_group, 0
+        count, self.counted = self.counted, 0
         if not grads:
             return
         total = torch.as_tensor(count, dtype=torch.float32, device=grads[0].device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from drivetrain.dist import is_distributed
 from drivetrain.logging import MessageHub, print_log
 from drivetrain.optim._accumulation import AccumulationPlan, SampleWeights
 from drivetrain.optim._errors import OptimTypeError
@@ -147,7 +148,9 @@ class OptimWrapper(BaseOptimWrapper):
         self._message_hub: MessageHub | None = None
         self._samples = SampleWeights()
         self._inner_count = 0  # backward passes so far; subclasses that override backward add 1
+        self._restored_count: int | None = None  # where a restored, unfinished group stands
         self._plan = plan
+        self._accumulative_counts = plan.counts  # strategies and older subclasses read it
         self._accumulates = plan.counts > 1  # a plain flag: read three times in each iteration
 
     @property
@@ -239,10 +242,45 @@ class OptimWrapper(BaseOptimWrapper):
             init_counts: Backward passes that lie behind.
             max_counts: Backward passes of the whole run; ``-1`` if unknown.
         """
+        start = init_counts
+        if self._restored_count == init_counts:
+            start -= init_counts % self._plan.counts  # the group goes on with its gradients
+        elif self._restored_count is not None:
+            self.zero_grad()  # they belong to another place of the run
+        self._restored_count = None
         self._inner_count = init_counts
-        self._plan = AccumulationPlan(self._plan.counts, start=init_counts, max_counts=max_counts)
+        self._plan = AccumulationPlan(self._plan.counts, start=start, max_counts=max_counts)
         if self._accumulates:
             self._warn_where_accumulation_is_inexact(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state; inside a group also the gradients accumulated so far.
+
+        These are left out with several ranks: each has its own, and there is one file.
+        """
+        state = super().state_dict()
+        unfinished = self._accumulates and not self._plan.ends_group(self._inner_count)
+        if unfinished and not is_distributed():
+            state["accumulated"] = {
+                "inner_count": self._inner_count,
+                "gradients": [None if p.grad is None else p.grad.clone() for p in self._params()],
+                "num_samples": self._samples.counted,
+            }
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; the argument is not changed."""
+        state = dict(state_dict)
+        accumulated = state.pop("accumulated", None)
+        super().load_state_dict(state)
+        if accumulated is not None and self._accumulates and not is_distributed():
+            self._samples.counted = accumulated["num_samples"]
+            self._inner_count = self._restored_count = accumulated["inner_count"]
+            for param, gradient in zip(self._params(), accumulated["gradients"], strict=True):
+                param.grad = None if gradient is None else gradient.to(param)
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.optimizer.param_groups for param in group["params"]]
 
     def should_update(self) -> bool:
         """Tell, after backward, whether the group is complete and the parameters are due."""
@@ -267,17 +305,12 @@ class OptimWrapper(BaseOptimWrapper):
         return _NO_CONTEXT if sync or not hasattr(model, "no_sync") else model.no_sync()
 
     def _clip_grad(self) -> None:
-        params = [
-            param
-            for group in self.optimizer.param_groups
-            for param in group["params"]
-            if param.grad is not None
-        ]
+        params = [param for param in self._params() if param.grad is not None]
         if params and self.clipper is not None:
             self.message_hub.update_scalar("train/grad_norm", self.clipper(params))
 
     def _warn_where_accumulation_is_inexact(self, model: nn.Module) -> None:
-        if self._inner_count % self._plan.counts != 0:
+        if self._plan.start % self._plan.counts != 0:
             print_log(
                 f"Training goes on at pass {self._inner_count}, inside a group of "
                 f"{self._plan.counts} accumulated passes: the gradients of the passes before it "
