@@ -182,7 +182,7 @@ def test_a_list_of_models_becomes_a_sequential_of_the_tree():
 def test_an_error_in_a_list_of_models_names_the_place():
     models = Registry("model", build_func=build_model_from_cfg, scope="toy")
     models.register_module(module=Net)
-    with pytest.raises(TypeError, match=r"^1: Net takes no argument 'dpeth'"):
+    with pytest.raises(TypeError, match=r"^\[1\]: Net takes no argument 'dpeth'"):
         models.build([{"type": "Net"}, {"type": "Net", "dpeth": 2}])
 
 

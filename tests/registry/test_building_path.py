@@ -63,6 +63,13 @@ def test_paths_nest_and_end():
     assert current_path() == ""
 
 
+def test_an_index_is_joined_without_a_dot():
+    with building("pipeline"), building("[3]"), building(""), building("scale"):
+        assert current_path() == "pipeline[3].scale"
+    with building("[0]"), building("a[1]"):
+        assert current_path() == "[0].a[1]"
+
+
 def test_an_exception_ends_the_path():
     with pytest.raises(ZeroDivisionError), building("model"):
         raise ZeroDivisionError
@@ -99,7 +106,7 @@ def test_nodes_are_found_at_every_depth_and_in_lists(models):
             {"type": "Tree", "left": {"type": "Leaf", "depht": 3}},
         ],
     }
-    assert first_line(models, cfg) == "rights.1.left: Leaf takes no argument 'depht'."
+    assert first_line(models, cfg) == "rights[1].left: Leaf takes no argument 'depht'."
 
 
 def test_a_node_that_was_copied_on_the_way_is_found_by_its_type(models):
@@ -124,6 +131,25 @@ def test_file_and_line_are_shown_where_they_are_known(models):
             models.build({"type": "Tree", "left": {"type": "Leef"}})
     assert "config.py:7" in str(caught.value)
     assert "config.py:3" not in str(caught.value)
+
+
+def test_a_place_is_asked_for_as_overrides_write_it_then_for_the_node_around():
+    asked = []
+
+    def locate(path):
+        asked.append(path)
+        if path != "hooks":
+            raise KeyError(path)
+        return "config.py:9"
+
+    registry = Registry("hook", scope="toy")
+    with (
+        building("hooks", locate=locate),
+        building("[2]"),
+        pytest.raises(RegistryError, match=r"config\.py:9"),
+    ):
+        registry.build({"type": "Absent"})
+    assert asked[:2] == ["hooks.2", "hooks"]
 
 
 def test_an_error_about_an_error_place_does_not_hide_the_error(models):

@@ -86,7 +86,7 @@ def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = 
         try:
             modules.append(build_from_cfg(node, registry, default_args))
         except RegistryError as err:
-            failed_build(err, build_from_cfg, {}, cfg, registry, str(index))  # lengthens its path
+            failed_build(err, build_from_cfg, {}, cfg, registry, f"[{index}]")  # lengthens its path
             raise
     container = registry.root.get(f"{registry.root.scope}.Sequential")
     if container is None:

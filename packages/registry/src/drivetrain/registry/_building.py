@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 
+from drivetrain.registry._path import join_path
+
 Locate = Callable[[str], "str | None"]
 
 # Path, and how to find the file and line of a path.
@@ -19,9 +21,9 @@ class building:  # a context manager that reads as a verb, like contextlib.suppr
     ``train_dataloader.sampler``. Each thread and each asyncio task has its own path.
 
     Args:
-        path: Dotted path, relative to the enclosing ``building``.
-        locate: Tells for a whole dotted path where it was written (``"config.py:12"``), or
-            ``None``; errors show it. Holds for everything inside.
+        path: Key or path, relative to the enclosing ``building``; an index is ``"[3]"``.
+        locate: Tells for a whole dotted path (``pipeline.3.scale``) where it was written
+            (``"config.py:12"``), or ``None``; errors show it. Holds for everything inside.
 
     Example:
         >>> with building("train_dataloader"), building("sampler"):
@@ -38,7 +40,7 @@ class building:  # a context manager that reads as a verb, like contextlib.suppr
 
     def __enter__(self) -> str:
         outer, locate = _place.get()
-        path = f"{outer}.{self._path}" if outer and self._path else outer or self._path
+        path = join_path(outer, self._path)
         self._token = _place.set((path, self._locate or locate))
         return path
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from drivetrain.registry._errors import CheckError, RegistryError
 from drivetrain.registry._live import live_registries
 from drivetrain.registry._node import is_node, missing_type, no_node
+from drivetrain.registry._path import join_path
 from drivetrain.registry._registry import Registry, factory_of
 from drivetrain.registry._scope import DefaultScope
 
@@ -46,7 +47,7 @@ class Problem:
     """One mistake.
 
     Attributes:
-        path: Dotted path of the node.
+        path: Path of the node, such as ``custom_hooks[0]``.
         kind: ``"unknown type"``, ``"no type"``, ``"no node"``, ``"no import"``,
             ``"unknown argument"``, ``"missing argument"`` or ``"duplicate argument"``.
         summary: One line.
@@ -164,7 +165,7 @@ def check(
         ...     def __init__(self, interval_iters: int = 50) -> None: ...
         >>> report = check({"hooks": [{"type": "Timer", "intervall": 1}]}, {"hooks": HOOKS})
         >>> [(problem.path, problem.kind) for problem in report.problems]
-        [('hooks.0', 'unknown argument')]
+        [('hooks[0]', 'unknown argument')]
     """
     if isinstance(roots, Registry):
         roots = {"": roots}
@@ -304,11 +305,11 @@ class _Walk:
     def _add(
         self, path: tuple[str, ...], kind: str, summary: str, details: Any, certain: bool
     ) -> None:
-        dotted = ".".join(path)
-        origin = RegistryError().placed(dotted, None, self._locate).origin
+        shown = join_path(*(f"[{part}]" if part.isdigit() else part for part in path))
+        origin = RegistryError().placed(shown, None, self._locate).origin
         if origin is not None:
             details = (*details, ("Config:", origin))
-        self.problems.append(Problem(dotted, kind, summary, tuple(details), certain))
+        self.problems.append(Problem(shown, kind, summary, tuple(details), certain))
 
 
 def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:

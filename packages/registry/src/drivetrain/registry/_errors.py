@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from drivetrain.registry._path import dotted_path, join_path
+
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from typing import Any
@@ -55,16 +57,16 @@ class RegistryError(Exception):
 
     @property
     def node_path(self) -> str:
-        return ".".join(part for part in (self._context, self._inside) if part)
+        return join_path(self._context, self._inside)
 
     @property
     def origin(self) -> str | None:
-        path = self.node_path
+        path = dotted_path(self.node_path)
         while self._locate is not None and path:
             try:
                 found = self._locate(path)
             except Exception:  # an error about a config must not fail because of its decoration
-                return None
+                found = None
             if found is not None:
                 return found
             path = path.rpartition(".")[0]  # where the node around it is
@@ -82,7 +84,7 @@ class RegistryError(Exception):
     def seen_from(self, context: str, node: Any, key: str) -> None:
         """An enclosing node was building this one under ``key``: lengthen the path."""
         if self._context == context:
-            self._inside = f"{key}.{self._inside}" if self._inside else key
+            self._inside = join_path(key, self._inside)
             self.node = node
 
     def __str__(self) -> str:  # KeyError shows repr(message): newlines would come out as \n

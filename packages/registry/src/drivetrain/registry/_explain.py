@@ -19,6 +19,7 @@ from drivetrain.registry._errors import (
     build_error_like,
 )
 from drivetrain.registry._nearest import nearest, quoted
+from drivetrain.registry._path import join_path
 from drivetrain.registry._signature import (
     Misfit,
     argument_names,
@@ -216,12 +217,12 @@ def _values_inside(value: Any, path: str, depth: int) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in dict.items(value)]  # lazy objects stay lazy
     elif isinstance(value, (list, tuple)):
-        items = [(str(index), item) for index, item in enumerate(value)]
+        items = [(f"[{index}]", item) for index, item in enumerate(value)]
     else:
         return []
     found: list[tuple[str, Any]] = []
     for key, item in items:
-        where = f"{path}.{key}" if path else key
+        where = join_path(path, key)
         found.append((where, item))
         if depth:
             found += _values_inside(item, where, depth - 1)
