@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drivetrain.cli._arguments import command_prefix, short_path
+from drivetrain.runner.hooks import CheckpointHook
 from drivetrain.visualization import plot_run
 
 if TYPE_CHECKING:
@@ -48,17 +49,21 @@ class RunReport:
             console.print(f"  {what:<22} {command}", highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        runner, hub = self._runner, self._runner.message_hub
+        runner = self._runner
         table = Table(title="Results", show_header=False, title_justify="left")
         for name, value in (self._test_metrics or {}).items():
             table.add_row(f"test {name}", _number(value))
-        if hub.get_info("best_score") is not None:
-            table.add_row("best validation", _number(hub.get_info("best_score")))
+        for name, value in self._best_scores().items():
+            table.add_row(f"best validation {name}", _number(value))
         table.add_row("epochs, iterations", f"{runner.progress.epoch}, {runner.progress.iter}")
         table.add_row("training time", str(datetime.timedelta(seconds=round(self._trained_s))))
         for what, path in self._files():
             table.add_row(what, short_path(path))
         return table
+
+    def _best_scores(self) -> dict[str, float]:
+        hooks = (hook for hook in self._runner.hooks if isinstance(hook, CheckpointHook))
+        return {name: value for hook in hooks for name, value in hook.best_scores.items()}
 
     def _files(self) -> list[tuple[str, str]]:
         runner = self._runner

@@ -92,6 +92,11 @@ class CheckpointHook(Hook):
         self._saved_iter = -1
         self.last_ckpt: str | None = None
 
+    @property
+    def best_scores(self) -> dict[str, float]:
+        """Best value so far of each metric of ``save_best`` that was reported."""
+        return {best.key: best.value for best in self._best if best.value is not None}
+
     def before_train(self, runner: Engine) -> None:
         """Settle the folder, and say where checkpoints go."""
         self.out_dir = runner.work_dir
