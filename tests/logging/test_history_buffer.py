@@ -226,6 +226,21 @@ def test_counts_other_than_one_survive_in_a_state():
     assert resumed.mean() == 2
 
 
+def test_a_long_history_comes_whole_from_arrays():
+    history = HistoryBuffer(np.arange(30_000), np.ones(30_000), max_length=100)
+    assert history.mean() == 14_999.5
+    assert history.min(100) == 29_900
+    assert len(history._values) < 12_000
+
+
+def test_a_state_without_what_came_before_is_a_history_from_the_start():
+    history = HistoryBuffer()
+    history.load_state_dict(
+        {"values": [1.0, 3.0], "counts": [1.0, 1.0], "before": {}, "max_length": 10}
+    )
+    assert history.mean() == 2
+
+
 def test_a_state_of_something_else_is_refused():
     with pytest.raises(
         StateError, match="no state of a HistoryBuffer: dict with \\['param_groups'"

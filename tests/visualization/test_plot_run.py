@@ -239,3 +239,14 @@ def test_what_gives_no_grid_is_refused(tmp_path):
 def test_validations_at_the_ends_of_epochs_tell_their_length(write_run):
     ends = [{"mode": "val", "f1": 0.5, "epoch": epoch, "step": 733 * epoch} for epoch in (1, 2, 3)]
     assert read_run(write_run([train(50), *ends]))[0].steps_per_epoch == 733
+
+
+def test_the_folder_of_one_run_is_joined_with_what_it_went_on_from(write_run, tmp_path):
+    write_run([train(step, loss=3.0) for step in (10, 20)], "20260101_000000")
+    work = write_run([train(step) for step in (30, 40)], "20260102_000000")
+    write_run([train(step) for step in (50, 60)], "20260103_000000")
+    run, _ = read_run(work / "20260102_000000")
+    assert run.train["loss"].steps == [10, 20, 30, 40]
+    assert run.name == "work"
+    assert read_run(work / "20260102_000000" / "vis_data")[0].name == "work"
+    assert plot_run(work / "20260102_000000") == work / "20260102_000000" / "run.png"

@@ -85,8 +85,14 @@ class HistoryBuffer:
         self._trim_to = max(self._max_length, RECENT + BLOCK)
         # Moving everything costs too much for each entry; once every quarter it is nothing.
         self._trim_at = self._trim_to + self._trim_to // 4
-        for value, count in zip(_plain(values), _plain(counts), strict=True):
-            self.update(value, count)
+        if hasattr(values, "tolist") and hasattr(counts, "tolist"):
+            self._values.extend(values.tolist())  # arrays and tensors may be long
+            self._counts.extend(counts.tolist())
+        else:
+            for value, count in zip(values, counts, strict=True):
+                self.update(value, count)
+        if len(self._values) > self._trim_at:
+            self._trim()
 
     def update(self, log_val: Any, count: Any = 1) -> None:
         """Append a value, and how much it counts for in a mean.
@@ -342,7 +348,7 @@ class HistoryBuffer:
                 f"this is no state of a HistoryBuffer: {type(state).__name__} "
                 f"with {sorted(state) if isinstance(state, Mapping) else 'no keys'}"
             ) from err
-        self._restart(before, values, [1.0] * len(values) if counts is None else counts)
+        self._restart(before, values, array("d", [1.0]) * len(values) if counts is None else counts)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
@@ -358,11 +364,6 @@ class HistoryBuffer:
         self._max_length = state["max_length"]
         self._restart(state["before"], state["values"], state["counts"])
         self._dropped = state["dropped"]
-
-
-def _plain(sequence: Sequence[Any]) -> Sequence[Any]:
-    """Bring an array or a tensor to Python numbers in one go."""
-    return sequence.tolist() if hasattr(sequence, "tolist") else sequence
 
 
 def _portable(series: array[float]) -> Any:

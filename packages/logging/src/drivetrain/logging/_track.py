@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack
 from typing import Any, TextIO, TypeVar
 
 from drivetrain.logging._errors import ProgressError
@@ -162,23 +163,21 @@ def track_progress_rich(
     )
 
     call = _Call(func)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(complete_style=color, finished_style=color),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    ) as progress:
+    with ExitStack() as stack:
+        # The workers come first: forked beside the drawing thread they might inherit its lock.
+        pool = stack.enter_context(init_pool(nproc)) if nproc > 1 else None
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(complete_style=color, finished_style=color),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        progress = stack.enter_context(Progress(*columns))
         shown = progress.add_task(description, total=total)
         results: list[R] = []
-        if nproc == 1:
-            for item in items:
-                results.append(call(item))
-                progress.advance(shown)
-            return results
-        with init_pool(nproc) as pool:
-            for result in pool.imap(call, items, chunksize):
-                results.append(result)
-                progress.advance(shown)
+        for result in map(call, items) if pool is None else pool.imap(call, items, chunksize):
+            results.append(result)
+            progress.advance(shown)
     return results
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +15,8 @@ from typing import Any
 
 from drivetrain.visualization._errors import RunDataError, RunNotFoundError
 
+RECORDS = "vis_data/scalars.json"
+TIMESTAMP = re.compile(r"\d{8}_\d{6}")
 NOT_CURVES = ("mode", "step", "iter", "epoch")
 Record = dict[str, Any]
 
@@ -104,11 +107,26 @@ def read_run(source: str | os.PathLike[str]) -> tuple[RunRecords, Path]:
 
 
 def _record_files(folder: Path) -> list[Path]:
-    """Return the files of scalars below a folder, the oldest run first."""
-    found = set(folder.glob("scalars.json"))
-    for pattern in ("vis_data/scalars.json", "*/vis_data/scalars.json"):
-        found.update(folder.glob(pattern))
-    return sorted(found, key=lambda file: (file.stat().st_mtime, file))
+    """Return the files of scalars of a folder, the oldest first.
+
+    A folder of one run may lie beside those of the runs that it went on from: they count, too.
+    """
+    own = [path for path in (folder / "scalars.json", folder / RECORDS) if path.is_file()]
+    if own:
+        newest = max(own, key=_age)
+        beside = (
+            folder.resolve().parent.glob(f"*/{RECORDS}") if TIMESTAMP.match(_name(folder)) else ()
+        )
+        return sorted({newest, *(file for file in beside if _age(file) < _age(newest))}, key=_age)
+    return sorted(folder.glob(f"*/{RECORDS}"), key=_age)
+
+
+def _age(file: Path) -> tuple[int, Path]:
+    return file.stat().st_mtime_ns, file
+
+
+def _name(folder: Path) -> str:
+    return folder.resolve().name
 
 
 def only_epoch_length(epochs: dict[int, int]) -> int | None:
@@ -124,11 +142,12 @@ def only_epoch_length(epochs: dict[int, int]) -> int | None:
 
 
 def _run_name(source: Path, file: Path) -> str:
-    source = source.resolve()
-    if source.is_dir() and source.name != "vis_data":
-        return source.name
-    inside = [part for part in file.resolve().parts[:-1] if part != "vis_data"]
-    return inside[-1] if inside else file.stem
+    """Return the name of the work folder, not that of the folder of a timestamp inside of it."""
+    folders = [source.resolve()] if source.is_dir() else [*file.resolve().parents]
+    for folder in (*folders, *folders[0].parents):
+        if folder.name != "vis_data" and not TIMESTAMP.match(folder.name):
+            return folder.name
+    return file.stem
 
 
 def _read_lines(file: Path) -> list[Record]:
