@@ -20,7 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from drivetrain.dist._errors import LauncherError
 
 _SIGNAL_EXIT_BASE = 128
-_SHUTDOWN_TIMEOUT_S = 600
+_SHUTDOWN_TIMEOUT_S = 120
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
