@@ -53,6 +53,7 @@ class Block:
         self.entries = whole[:entry_bytes]
         self.ends = whole[ends_at:digest_at].cast("q")
         self.digest = bytes(whole[digest_at:])
+        weakref.finalize(self, file.close)
 
     @staticmethod
     def padding_bytes(entry_bytes: int) -> int:
