@@ -81,7 +81,7 @@ def load_state_dict(
         StateDictMismatchError: If ``strict`` and not everything fits. What fits was loaded.
     """
     loading = _Loading(state_dict)
-    loading.visit(module, "")
+    loading.visit(module, "", loading.state_dict)
     report = loading.report(module)
     if not report.fits:
         if strict:
@@ -100,10 +100,10 @@ class _Loading:
         self.unexpected: list[str] = []
         self.messages: list[str] = []
 
-    def visit(self, module: nn.Module, prefix: str) -> None:
+    def visit(self, module: nn.Module, prefix: str, weights: dict[str, Any]) -> None:
         module = _unwrapped(module)
         module._load_from_state_dict(
-            self.state_dict,
+            weights,
             prefix,
             self.metadata.get(prefix[:-1], {}),
             True,  # so that unexpected names are collected, too
@@ -113,7 +113,9 @@ class _Loading:
         )
         for name, child in module._modules.items():
             if child is not None:
-                self.visit(child, f"{prefix}{name}.")
+                # A layer looks through all that it gets, so it gets its own part only.
+                part = f"{prefix}{name}."
+                self.visit(child, part, {n: w for n, w in weights.items() if n.startswith(part)})
         keys = nn.modules.module._IncompatibleKeys(self.missing, self.unexpected)
         for hook in module._load_state_dict_post_hooks.values():
             hook(module, keys)
@@ -133,7 +135,7 @@ class _Loading:
         # A counter that says how often statistics were updated; older files lack it, rightly.
         missing = [name for name in self.missing if "num_batches_tracked" not in name]
         absent = {*self.missing, *(mismatch.name for mismatch in mismatched)}
-        loaded = sum(name in self.state_dict and name not in absent for name in own)
+        loaded = sum(name not in absent for name in own)
         return LoadReport(
             loaded, tuple(missing), tuple(self.unexpected), tuple(mismatched), tuple(other)
         )
