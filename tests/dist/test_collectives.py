@@ -51,6 +51,17 @@ def test_all_reduce_takes_tensors_that_are_not_contiguous(ranks: Any) -> None:
     assert ranks(_reduce_transposed) == [[[0, 9], [3, 12], [6, 15]]] * 2
 
 
+def _reduce_parameter() -> list[float]:
+    param = torch.nn.Parameter(torch.full((2, 2), 1.0 + dist.get_rank()).t())
+    dist.all_reduce(param, "mean")
+    dist.broadcast(param, src=1)
+    return [param[0, 0].item(), param.requires_grad]
+
+
+def test_parameters_can_be_combined_in_place(ranks: Any) -> None:
+    assert ranks(_reduce_parameter) == [[1.5, True]] * 2
+
+
 def _reduce_unknown() -> str:
     try:
         dist.all_reduce(torch.ones(1), "average")

@@ -323,6 +323,7 @@ def _bad(options: Any) -> str:
         ({"model_wrapper": {"wrap": {"classes": ["Block"]}}}, "is of class 'Block'"),
         ({"model_wrapper": {"wrap": {"names": [r"blocks\.\d"]}}}, "has a name like"),
         ({"model_wrapper": {"mixed_precision": {"param_dtype": "half8"}}}, "'half8' is not a type"),
+        ({"model_wrapper": {"mixd_precision": {}}}, "Did you mean:  'mixed_precision'"),
         ({"state_dict_cfg": "half"}, "one of full, local, sharded"),
     ],
 )

@@ -205,6 +205,20 @@ def test_one_method_is_compiled(tmp_path: Path) -> None:
     assert hasattr(model.forward, "_torchdynamo_orig_callable")
 
 
+def test_a_whole_training_step_can_be_compiled(tmp_path: Path) -> None:
+    expected = _tiny().train(_single(tmp_path), range(2))
+    strategy = SingleDeviceStrategy(work_dir=str(tmp_path), env_kwargs=SEEDED).setup()
+    strategy.prepare(
+        _tiny().TinyModel(),
+        optim_wrapper=_tiny().ADAMW,
+        param_scheduler={"factor": 0.9},
+        compile={"backend": "eager"},
+    )
+    assert hasattr(strategy.model.train_step, "_torchdynamo_orig_callable")
+    for name, weight in _tiny().train(strategy, range(2)).items():
+        torch.testing.assert_close(weight, expected[name])
+
+
 def test_a_method_to_compile_that_is_not_there_is_named(tmp_path: Path) -> None:
     strategy = SingleDeviceStrategy(work_dir=str(tmp_path))
     with pytest.raises(dist.StrategyError, match="TinyModel has no method 'predict_step'"):

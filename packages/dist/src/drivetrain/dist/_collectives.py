@@ -52,7 +52,7 @@ def all_reduce(
         rounding = None if buffer.is_floating_point() or buffer.is_complex() else "trunc"
         buffer = torch.div(buffer, world_size, rounding_mode=rounding)
     if buffer is not data:
-        data.copy_(buffer)
+        data.detach().copy_(buffer)
 
 
 def all_gather(data: Tensor, group: ProcessGroup | None = None) -> list[Tensor]:
@@ -109,7 +109,7 @@ def broadcast(data: Tensor, src: int = 0, group: ProcessGroup | None = None) -> 
     buffer = _outgoing(data, group)
     torch_dist.broadcast(buffer, src=src, group=group)
     if buffer is not data and get_rank() != src:
-        data.copy_(buffer)
+        data.detach().copy_(buffer)
 
 
 def all_reduce_dict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from drivetrain.dist.strategy._base import (
     ReviseKeys,
     revised,
 )
+from drivetrain.dist.strategy._session import check_keys
 from drivetrain.dist.strategy._sharded_checkpoint import is_sharded_checkpoint, save_sharded
 from drivetrain.dist.strategy._shards import (
     detached,
@@ -36,6 +38,7 @@ from drivetrain.dist.strategy._shards import (
 )
 from drivetrain.registry import STRATEGIES
 
+_SHARDING_KEYS = tuple(inspect.signature(shard_model).parameters)[1:]
 _KINDS = ("full", "local", "sharded")
 
 
@@ -78,6 +81,7 @@ class FSDPStrategy(BaseStrategy):
     ) -> None:
         super().__init__(**kwargs)
         self.model_wrapper = dict(model_wrapper or {})
+        check_keys("FSDPStrategy.model_wrapper", self.model_wrapper, _SHARDING_KEYS)
         self.skip_init_weights = skip_init_weights
         self.state_dict_kind = _kind(state_dict_cfg)
         self.activation_checkpointing = activation_checkpointing
@@ -108,8 +112,9 @@ class FSDPStrategy(BaseStrategy):
         if self.meta_init:
             return self._cut_from_rank_0(model)
         model = model.to(get_device())
-        for tensor in model.state_dict().values():
-            broadcast(tensor)
+        for value in model.state_dict().values():
+            if isinstance(value, Tensor):
+                broadcast(value)
         return shard_model(model, **self.model_wrapper)
 
     def _cut_from_rank_0(self, model: nn.Module) -> nn.Module:
@@ -118,6 +123,8 @@ class FSDPStrategy(BaseStrategy):
         model = shard_model(model.to("meta"), **self.model_wrapper)
         model.to_empty(device=get_device())
         for name, target in model.state_dict().items():
+            if not isinstance(target, Tensor):
+                continue
             device = target.device
             weight = (
                 whole[name].to(device)

@@ -49,8 +49,8 @@ class Session:
         self.env = dict(env_kwargs or {})
         self.log = dict(log_kwargs or {})
         self.randomness = dict(self.env.get("randomness") or {})
-        _check_keys("env_kwargs", self.env, _ENV_KEYS)
-        _check_keys("env_kwargs.randomness", self.randomness, _RANDOMNESS_KEYS)
+        check_keys("env_kwargs", self.env, _ENV_KEYS)
+        check_keys("env_kwargs.randomness", self.randomness, _RANDOMNESS_KEYS)
         self.started = False
         self._name = experiment_name
         self.launcher: str | None = self.env.get("launcher")
@@ -150,7 +150,8 @@ class Session:
         self.logger = MMLogger.get_instance(**options)
 
 
-def _check_keys(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def check_keys(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse keys of a setting that nobody reads; offer the nearest that somebody does."""
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
