@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections import OrderedDict
@@ -224,6 +225,19 @@ def test_an_unwritable_place_is_an_error_that_keeps_the_old_file(tmp_path: Path)
 
     with pytest.raises(CheckpointWriteError, match="could not be written: "):
         save_checkpoint({}, tmp_path / "file" / "a.pth")
+
+
+def test_a_file_system_without_locks_takes_checkpoints_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, timeout_s: float) -> Any:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("drivetrain.checkpoint._write.file_lock", refuse)
+
+    save_checkpoint({"a": 1}, tmp_path / "a.pth")
+
+    assert read_checkpoint_file(tmp_path / "a.pth") == {"a": 1}
 
 
 def test_loose_loading_reports_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:

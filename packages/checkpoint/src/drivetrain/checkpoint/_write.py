@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from drivetrain.checkpoint._manifest import (
 from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.fileio import LocalBackend, atomic_write, file_lock, get_file_backend
 
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
 _LOCK_TIMEOUT_S = 60.0  # the lock is held for two small files and a rename
 
 
@@ -110,9 +112,20 @@ def _save(plain: Any, file: IO[bytes]) -> Fingerprint:
     return Fingerprint(writer.size_bytes, writer.hexdigest())
 
 
-def _folder_lock(path: str) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _folder_lock(path: str) -> Iterator[None]:
     folder = os.path.dirname(os.path.realpath(path))
-    return file_lock(os.path.join(folder, ".checkpoints"), timeout_s=_LOCK_TIMEOUT_S)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(os.path.join(folder, ".checkpoints"), _LOCK_TIMEOUT_S))
+        except NotImplementedError:
+            pass
+        except OSError as err:
+            # A file system without locks. One run is as safe without; only two runs that write the
+            # same name at the same moment could mix a file and a manifest.
+            if err.errno not in _NO_LOCKS:
+                raise
+        yield
 
 
 @contextlib.contextmanager
