@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from drivetrain.config import Config, ConfigDict, DumpError, UnsupportedFormatError, diff
 
 SETTINGS = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

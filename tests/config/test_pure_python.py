@@ -339,6 +339,12 @@ def test_the_style_is_seen_from_the_file_or_told(zoo) -> None:
     assert Config.fromfile("c.py", lazy_import=True) == cfg
 
 
+def test_variables_of_the_file_and_the_environment_work_here_too(zoo) -> None:
+    zoo("c.py", "from dt_zoo import Net\nroot = '{{$DT_UNSET:/data}}/{{fileBasename}}'\n")
+
+    assert Config.fromfile("c.py") == dict(root="/data/c.py")
+
+
 def test_loading_leaves_no_module_behind(zoo) -> None:
     zoo("configs/child.py", CHILD)
     before = set(sys.modules)

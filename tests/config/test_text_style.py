@@ -410,6 +410,45 @@ def test_a_failed_load_changes_nothing_around_it(write, tmp_path) -> None:
     assert (list(sys.path), set(sys.modules), os.getcwd(), dict(os.environ)) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("c.yaml", "a: 1\nb: {x: 1}\na: 2", 3),
+        ("c.yaml", "b:\n  - x: 1\n    x: 2", 3),
+        ("c.json", '{"a": {"b": 1,\n\t"b": 2}}', 2),
+    ],
+)
+def test_a_key_that_stands_twice_is_an_error(write, name, text, line) -> None:
+    write(name, text)
+
+    with pytest.raises(DuplicateKeyError, match="stands twice in one mapping") as caught:
+        Config.fromfile(name)
+
+    assert (caught.value.filename, caught.value.lineno) == (name, line)
+
+
+def test_yaml_merge_keys_may_be_overridden(write) -> None:
+    write("c.yaml", "a: &a {x: 1, y: 1}\nb: &b\n  <<: *a\n  x: 2\nc:\n  <<: *b\n  y: 3\n")
+
+    assert Config.fromfile("c.yaml").c == dict(x=2, y=3)
+
+
+def test_a_float_with_an_exponent_is_a_number_in_every_format(write) -> None:
+    write("c.yaml", "a: 1e-3\nb: 2E5\nc: -1.5e3\nd: '1e-3'\ne: 1e\nf: 12\n")
+    cfg = Config.fromfile("c.yaml")
+
+    assert cfg == dict(a=1e-3, b=2e5, c=-1.5e3, d="1e-3", e="1e", f=12)
+    assert type(cfg.f) is int
+    cfg.dump("d.yaml")
+    assert Config.fromfile("d.yaml") == cfg
+
+
+def test_a_docstring_may_speak_of_styles(write) -> None:
+    write("c.py", '"""\n_base_ = \'nothing.py\'\nwith read_base():\n"""\na = 1\n')
+
+    assert Config.fromfile("c.py") == dict(a=1)
+
+
 def test_text_is_that_of_the_whole_chain(write) -> None:
     write("a.py", "x = 1\n")
     write("b.py", "_base_ = 'a.py'\n")

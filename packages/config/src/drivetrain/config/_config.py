@@ -139,12 +139,13 @@ class Config(MutableMapping[Any, Any]):
         return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
 
     @staticmethod
-    def fromstring(cfg_str: str, file_format: str) -> Config:
+    def fromstring(cfg_str: str, file_format: str, *, import_custom_modules: bool = True) -> Config:
         """Load a config from text; relative bases are looked up in the working directory.
 
         Args:
             cfg_str: The text.
             file_format: ``py``, ``json``, ``yaml`` or ``yml``, with or without a dot.
+            import_custom_modules: Whether the modules in ``custom_imports`` are imported.
 
         Raises:
             ConfigError: If anything about the text is wrong.
@@ -155,7 +156,7 @@ class Config(MutableMapping[Any, Any]):
         """
         loader = Loader()
         data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
-        return _from_loaded(data, source, None, loader.env_variables, True)
+        return _from_loaded(data, source, None, loader.env_variables, import_custom_modules)
 
     @staticmethod
     def auto_argparser(description: str | None = None) -> tuple[ArgumentParser, Config]:

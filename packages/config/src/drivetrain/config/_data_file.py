@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drivetrain.config._errors import ConfigParseError, UnsafeConfigError
+from drivetrain.config._errors import ConfigParseError, DuplicateKeyError, UnsafeConfigError
 from drivetrain.config._safe import MAX_ALIASES, MAX_DEPTH
 from drivetrain.config._sources import Format
 from drivetrain.config._templates import Marks
@@ -29,7 +29,11 @@ def parse_data(
     if data_format == "json":
         data = _parse_json(text, filename)
     else:
-        data = _parse_yaml(text, filename, marks, safe)
+        from drivetrain.config._yaml import load_yaml  # slow to import
+
+        if safe:
+            _refuse_bombs(text, filename)
+        data = load_yaml(text, filename, marks, fast=not safe)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -45,43 +49,29 @@ def _parse_json(text: str, filename: str) -> Any:
     if not text.strip():
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_single_keys)
     except json.JSONDecodeError as err:
         raise ConfigParseError(
             f"not valid JSON: {err.msg} (column {err.colno})", filename=filename, lineno=err.lineno
         ) from err
+    except DuplicateKeyError as err:
+        from drivetrain.config._yaml import compose, require_single_keys  # slow to import
+
+        # The parser of JSON knows no lines; JSON is YAML once its tabs are spaces.
+        require_single_keys(compose(text.replace("\t", " ")), filename)
+        err.filename = filename
+        raise
     except (RecursionError, ValueError) as err:  # nested too deeply; an endless number
         raise ConfigParseError(f"not usable JSON: {err}", filename=filename) from err
 
 
-def _parse_yaml(text: str, filename: str, marks: Marks, safe: bool) -> Any:
-    import yaml  # a third of this package's import time, and only YAML needs it
-
-    if safe:
-        _refuse_bombs(text, filename)
-    # The loader in C is recursive in C: only for files that may be trusted with the stack.
-    fastest: Any = yaml.SafeLoader if safe else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    # A class of its own, because a constructor is registered on the class.
-    loader_type: Any = type("ConfigLoader", (fastest,), {})
-
-    def construct_text(loader: Any, node: Any) -> str:
-        value = loader.construct_scalar(node)
-        return marks.as_text(value) if node.style else value  # "" or None: bare
-
-    # Tells a quoted template (text) from a bare one (value).
-    loader_type.add_constructor("tag:yaml.org,2002:str", construct_text)
-    try:
-        return yaml.load(text, loader_type)
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        problem = getattr(err, "problem", None) or str(err)
-        raise ConfigParseError(
-            f"not valid YAML: {problem}",
-            filename=filename,
-            lineno=None if mark is None else mark.line + 1,
-        ) from err
-    except (RecursionError, ValueError) as err:  # nested too deeply; a month 13
-        raise ConfigParseError(f"not usable YAML: {err}", filename=filename) from err
+def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DuplicateKeyError(f"key {twice!r} stands twice in one mapping")
+    return content
 
 
 def _refuse_bombs(text: str, filename: str) -> None:
@@ -94,8 +84,8 @@ def _refuse_bombs(text: str, filename: str) -> None:
 
     depth = aliases = 0
     try:
-        event: Any
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        events: Any = yaml.parse(text, Loader=yaml.SafeLoader)
+        for event in events:
             line = event.start_mark.line + 1
             tag = getattr(event, "tag", None)
             if tag is not None and tag != "!":

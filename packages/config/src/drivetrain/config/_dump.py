@@ -26,12 +26,9 @@ def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True)
         import json  # only JSON needs it
 
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-    import yaml  # a third of this package's import time, and only YAML needs it
+    from drivetrain.config._yaml import dump_yaml  # slow to import
 
-    fastest: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    # Shared values are repeated: an anchor is noise in a config.
-    dumper: Any = type("ConfigDumper", (fastest,), {"ignore_aliases": lambda self, data: True})
-    return yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return dump_yaml(data)
 
 
 def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:

@@ -99,8 +99,8 @@ def check(filename: str, *, safe: bool = False) -> list[Problem]:
         return [Problem(err.message or str(err), None, err.filename, err.lineno)]
     problems = list(_value_problems(cfg))
     try:
-        again = Config.fromstring(to_text(cfg._cfg_dict, "py"), "py") if not problems else cfg
-        if again != cfg:
+        text = to_text(cfg._cfg_dict, "py")
+        if not problems and Config.fromstring(text, "py", import_custom_modules=False) != cfg:
             problems.append(Problem("printing and reading it again gives another config"))
     except ConfigError as err:
         problems.append(Problem(f"it cannot be printed and read again: {err}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import warnings
@@ -24,8 +25,10 @@ from drivetrain.config._pure_python import PureModule, run_pure
 from drivetrain.config._python_file import (
     BASE_KEY,
     Namespace,
+    assigned_names,
     compile_config,
     config_keys,
+    is_read_base,
     run_config,
 )
 from drivetrain.config._safe import SafeRoot, refuse_environment, require_small
@@ -266,7 +269,8 @@ class Loader:
             source.bases.append(base)
             return PureModule(base.path, data, base.helpers)
 
-        module = run_pure(source.text, source.path, read)
+        source.code = fill_python(source.text, self._context(source))
+        module = run_pure(source.code, source.path, read)
         source.data, source.helpers = module.values, module.helpers
         if DEPRECATION_KEY in source.data:
             _warn_deprecated(source.path, source.data.pop(DEPRECATION_KEY))
@@ -276,6 +280,8 @@ class Loader:
         """Style of a Python text: what it shows itself, else that of the chain it is part of."""
         pure = re.search(_READ_BASE, text) if "read_base" in text else None
         based = re.search(_BASE, text) if BASE_KEY in text else None
+        if (pure or based) and ("'''" in text or '"""' in text):
+            pure, based = _outside_of_strings(text, pure, based)
         if pure and (based or self._style == "text"):
             line = text.count("\n", 0, pure.start()) + 1
             raise MixedStyleError(_mixed("read_base"), filename=filename, lineno=line)
@@ -289,6 +295,23 @@ class Loader:
         if self._style is not None:
             return self._style
         return "pure" if _imports_third_party(text) else None
+
+
+def _outside_of_strings(
+    text: str, pure: re.Match[str] | None, based: re.Match[str] | None
+) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """The two signs of style, unless they stand in a docstring only."""
+    try:
+        nodes = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return (
+            pure,
+            based,
+        )  # templates make it no Python yet; or it never is, and running it says so
+    if based and not based[0].startswith("{{"):
+        targets = [target for node in nodes for target in assigned_names(node)]
+        based = based if BASE_KEY in targets else None
+    return (pure if any(map(is_read_base, nodes)) else None), based
 
 
 def with_scope(data: dict[Any, Any], scope: str) -> dict[Any, Any]:

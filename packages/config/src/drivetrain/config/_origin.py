@@ -189,14 +189,11 @@ def _python_syntax(source: Source) -> _Locator:
 
 
 def _data_syntax(source: Source) -> _DataLocator:
-    import yaml  # a third of this package's import time
+    from drivetrain.config._yaml import compose  # slow to import
 
     # JSON is YAML once its tabs are spaces.
     text = source.code.replace("\t", " ") if source.format == "json" else source.code
-    try:
-        return _DataLocator(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError):
-        return _DataLocator(None)
+    return _DataLocator(compose(text))
 
 
 class _DataLocator:

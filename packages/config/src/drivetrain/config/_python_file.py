@@ -222,6 +222,13 @@ def _expression_names(tree: ast.AST) -> Iterator[str]:
             yield node.rest
 
 
+def assigned_names(node: ast.AST) -> Iterator[str]:
+    """Names that an assignment statement binds."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    for target in targets:
+        yield from _target_names(target)
+
+
 def is_read_base(node: ast.AST) -> bool:
     """Whether ``node`` is ``with read_base():``."""
     return isinstance(node, ast.With) and any(
