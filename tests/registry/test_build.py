@@ -283,3 +283,15 @@ def test_a_lazy_object_that_cannot_be_imported_is_an_error_of_that_node(nets):
     lazy = Lazy("toy_nets.Net", ImportError("no toy_nets"))
     with pytest.raises(ImportError, match="could not be built: ImportError: no toy_nets"):
         nets.build({"type": lazy})
+
+
+def test_a_list_of_models_becomes_torchs_sequential_where_the_tree_has_none():
+    nn = pytest.importorskip("torch.nn")
+    models = Registry("model", build_func=build_model_from_cfg, scope="toy")
+    cfg = [
+        {"type": "torch.nn.Linear", "in_features": 2, "out_features": 3},
+        {"type": "torch.nn.ReLU"},
+    ]
+    built = models.build(cfg)
+    assert type(built) is nn.Sequential
+    assert [type(part) for part in built] == [nn.Linear, nn.ReLU]
