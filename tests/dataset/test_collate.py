@@ -128,3 +128,11 @@ def test_collate_functions_are_found_by_name():
 )
 def test_num_samples_counts_what_a_batch_holds(batch, expected):
     assert num_samples(batch) == expected
+
+
+def test_real_data_elements_stay_a_list():
+    structures = pytest.importorskip("drivetrain.structures")
+    elements = [structures.InstanceData(scores=torch.ones(n)) for n in (1, 2)]
+    batch = default_collate([{"inputs": torch.zeros(2), "data_samples": e} for e in elements])
+    assert batch["data_samples"] == elements
+    assert batch["inputs"].shape == (2, 2)

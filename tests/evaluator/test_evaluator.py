@@ -254,3 +254,11 @@ def test_a_value_is_found_by_full_or_by_unique_short_name(indicator, value):
 def test_a_name_that_fits_none_or_several_is_refused(indicator, text):
     with pytest.raises(UnknownMetricError, match=text):
         get_metric_value(indicator, VALUES)
+
+
+def test_real_data_elements_reach_metrics_as_dicts():
+    structures = pytest.importorskip("drivetrain.structures")
+    evaluator = Evaluator(Seen())
+    evaluator.process([structures.BaseDataElement(label=torch.tensor(3))])
+    ((_, samples),) = evaluator.metrics[0].calls
+    assert samples == [{"label": torch.tensor(3)}]

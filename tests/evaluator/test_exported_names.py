@@ -27,3 +27,9 @@ def test_every_public_name_is_documented(name):
 def test_components_are_registered_under_their_names():
     assert METRICS.get("DumpResults") is drivetrain.evaluator.DumpResults
     assert EVALUATOR.get("Evaluator") is drivetrain.evaluator.Evaluator
+
+
+def test_the_private_name_that_downstream_imports_is_there():
+    from drivetrain.evaluator import _to_cpu
+
+    assert _to_cpu({"a": [1, (2, "b")]}) == {"a": [1, (2, "b")]}

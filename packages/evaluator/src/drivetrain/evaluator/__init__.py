@@ -1,6 +1,7 @@
 """Evaluation: metrics, and the evaluator that gathers them over a dataset and over ranks."""
 
 from drivetrain.evaluator.__about__ import __version__
+from drivetrain.evaluator._data_element import to_cpu as _to_cpu  # noqa: F401  # used downstream
 from drivetrain.evaluator._errors import (
     DuplicateMetricError,
     EvaluatorConfigError,
