@@ -28,7 +28,7 @@ class Weights(Hook):
 def test_validation_sees_the_average_and_training_goes_on_from_the_trained_weights(
     make_runner,
 ) -> None:
-    """The average becomes (1 - m) * average + m * weights, with m = 0.5, from the first iteration on."""
+    """With momentum m, average <- (1 - m) * average + m * weights after each iteration."""
     hook = Weights()
     ema = EMAHook(momentum=0.5)
     runner = make_runner(train_cfg={"by_epoch": True, "max_epochs": 1}, custom_hooks=[ema, hook])
@@ -76,3 +76,21 @@ def test_a_start_that_makes_no_sense_is_refused(options) -> None:
 def test_an_average_that_would_never_start_is_refused(make_runner, options) -> None:
     with pytest.raises(RunnerConfigError, match="lies after the last of"):
         make_runner(custom_hooks=[EMAHook(**options)]).train()
+
+
+def test_a_validation_after_training_still_sees_the_average(make_runner) -> None:
+    hook = Weights()
+    runner = make_runner(custom_hooks=[EMAHook(momentum=0.5), hook])
+    runner.train()
+    last = hook.validated[-1]
+    runner.val()
+    assert torch.equal(hook.validated[-1], last)
+
+
+def test_weights_may_be_loaded_before_anything_runs(make_runner, tmp_path) -> None:
+    make_runner(custom_hooks=[EMAHook(momentum=0.5)]).train()
+    runner = make_runner(custom_hooks=[EMAHook(momentum=0.5)])
+    checkpoint = runner.load_checkpoint(str(tmp_path / "work" / "epoch_2.pth"))
+    runner.val()
+    loaded, name = checkpoint["state_dict"], "layers.0.weight"
+    assert torch.equal(runner.model.state_dict()[name], loaded[name])

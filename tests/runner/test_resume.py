@@ -168,3 +168,14 @@ def test_a_checkpoint_of_a_run_loads_with_torch_alone(make_runner, tmp_path) -> 
     state = torch.load(tmp_path / "work" / "epoch_2.pth", weights_only=True)
     assert {"meta", "state_dict", "optimizer", "param_schedulers", "message_hub"} <= state.keys()
     assert (state["meta"]["epoch"], state["meta"]["iter"]) == (2, 10)
+
+
+def test_a_runner_without_training_parts_takes_the_weights_of_what_it_resumes(
+    make_runner, tmp_path
+) -> None:
+    trained = make_runner()
+    trained.train()
+    names = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")
+    runner = make_runner(resume=True, **dict.fromkeys(names))
+    runner.val()
+    assert_same(dict(trained.model.state_dict()), dict(runner.model.state_dict()))

@@ -371,7 +371,9 @@ class Engine(RunState):
         else:
             init_weights = bool(self.cfg.get("init_weights_for_test_or_val", True))
             self.strategy.prepare(
-                self.model, dispatch_kwargs={"init_weights_for_test_or_val": init_weights}
+                self.model,
+                compile=self._compile,
+                dispatch_kwargs={"init_weights_for_test_or_val": init_weights},
             )
         self.model = self.strategy.model
 

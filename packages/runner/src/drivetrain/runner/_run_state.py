@@ -53,8 +53,11 @@ class RunState(RunFacts):
         self._has_loaded = True
         if self._resume:
             source = self._load_from or self._find_latest()
-            if source is not None:
+            if source is not None and self._train_loop is not None:
                 self.resume(source)
+            elif source is not None:  # nothing to train: its weights are all that matters
+                self.load_checkpoint(source)
+            if source is not None:
                 return
         if self._load_from is not None:
             self.load_checkpoint(self._load_from)

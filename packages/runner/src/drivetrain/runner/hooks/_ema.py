@@ -58,12 +58,15 @@ class EMAHook(Hook):
         self.begin_iter = begin_iter
         self.begin_epoch = begin_epoch
         self.enabled_by_epoch = begin_epoch > 0
+        self.src_model: Any = None
+        self.ema_model: Any = None
 
     def before_run(self, runner: Engine) -> None:
-        """Make the averaged copy."""
+        """Make the averaged copy; a test after a training keeps the average that it made."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.src_model: nn.Module = model
-        self.ema_model: Any = MODELS.build(self.ema_cfg, default_args={"model": model})
+        if model is not self.src_model:
+            self.src_model = model
+            self.ema_model = MODELS.build(self.ema_cfg, default_args={"model": model})
 
     def before_train(self, runner: Engine) -> None:
         """Refuse an average that would never start."""
@@ -124,6 +127,8 @@ class EMAHook(Hook):
 
     def after_load_checkpoint(self, runner: Engine, checkpoint: dict[str, Any]) -> None:
         """Resume the average, or start it at the loaded weights."""
+        if self.ema_model is None:  # loaded before anything ran: the copy will be made of them
+            return
         if "ema_state_dict" in checkpoint and runner.is_resuming:
             self._swap_state_dicts(checkpoint)
             self.ema_model.load_state_dict(checkpoint["ema_state_dict"], strict=self.strict_load)
