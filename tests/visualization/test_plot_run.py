@@ -17,8 +17,9 @@ from drivetrain.visualization import (
     plot_run,
 )
 from drivetrain.visualization._image_grid import displayable
-from drivetrain.visualization._plot_run import best_index, smoothed
+from drivetrain.visualization._plot_run import best_index
 from drivetrain.visualization._records import only_epoch_length, read_run
+from drivetrain.visualization._smoothing import smoothed
 
 
 def train(step, loss=1.0, **more):
@@ -43,7 +44,7 @@ def texts_of(svg):
 
 
 RUN = [
-    *(train(step, loss=2 / step, loss_cls=1 / step) for step in range(10, 410, 10)),
+    *(train(step, loss=2 / step, loss_cls=1 / step) for step in range(10, 1010, 10)),
     *(val(step, 90 + step / 100) for step in (100, 200, 300)),
     val(400, 91.0),
     {"mode": "test", "accuracy/top1": 92.25, "step": 400},
@@ -72,7 +73,7 @@ def test_a_picture_says_what_the_run_reached(write_run, tmp_path):
         "test 92.25",
         "Learning rate",
         "step (iterations)",
-        "400 steps   ·   1 epochs",
+        "1,000 steps   ·   1 epochs",
     ):
         assert expected in texts
 
@@ -178,8 +179,10 @@ def test_no_value_is_best_where_there_is_none():
 def test_a_smoothed_line_stays_a_line_and_passes_over_holes():
     assert smoothed([1.0, math.nan, 1.0], span=5) == pytest.approx([1.0, 1.0, 1.0])
     assert all(math.isnan(value) for value in smoothed([math.nan] * 3, span=5))
-    ramp = smoothed([float(i) for i in range(41)], span=5)
-    assert ramp[20] == pytest.approx(20)  # symmetric weights: no delay
+    ramp = [float(i) for i in range(41)]
+    assert smoothed(ramp, span=5) == pytest.approx(ramp, abs=1e-6)  # no delay, not at the ends
+    assert smoothed([2.0], span=5) == [2.0]
+    assert smoothed([2.0, math.inf, math.nan], span=5) == pytest.approx([2.0] * 3)
 
 
 def test_steps_per_epoch_are_told_only_if_they_are_certain():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivetrain.visualization._records import Curve, RunRecords, read_run
+from drivetrain.visualization._smoothing import smoothed
 from drivetrain.visualization._style import (
     ACCENT,
     INK,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_METRICS = 6  # panels; more are named below the picture
+FEW = 50  # points; a trend of fewer says nothing that they do not
 DENSE = 300  # points; more are a cloud rather than a line
 LOG_SCALE_FROM = 30.0  # largest over smallest loss
 SMOOTH_SPAN = 1 / 25  # of all points
@@ -128,37 +130,6 @@ def best_index(name: str, values: Sequence[float]) -> int | None:
     return None
 
 
-def smoothed(values: Sequence[float], span: float) -> list[float]:
-    """Return means weighted by distance, over about ``span`` values around each; without delay.
-
-    Example:
-        >>> smoothed([4.0, 4.0, 1.0], span=1.0)
-        [4.0, 4.0, 1.0]
-        >>> [round(mean, 2) for mean in smoothed([0.0, 0.0, 8.0, 0.0, 0.0], span=3.0)]
-        [1.03, 1.68, 3.2, 1.68, 1.03]
-    """
-    keep = 1 - 2 / (span + 1)
-    forward = _running_sums(values, keep)
-    backward = _running_sums(values[::-1], keep)[::-1]
-    result = []
-    for value, (before, before_n), (after, after_n) in zip(values, forward, backward, strict=True):
-        own, own_n = (value, 1.0) if math.isfinite(value) else (0.0, 0.0)  # it is in both sums
-        weight = before_n + after_n - own_n
-        result.append((before + after - own) / weight if weight else math.nan)
-    return result
-
-
-def _running_sums(values: Sequence[float], keep: float) -> list[tuple[float, float]]:
-    total = weight = 0.0
-    sums = []
-    for value in values:
-        total, weight = keep * total, keep * weight
-        if math.isfinite(value):
-            total, weight = total + value, weight + 1
-        sums.append((total, weight))
-    return sums
-
-
 def _draw_losses(axes: Axes, losses: list[Curve], run: RunRecords) -> Axes:
     finite = [value for curve in losses for value in curve.values if math.isfinite(value)]
     in_decades = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > LOG_SCALE_FROM
@@ -199,7 +170,7 @@ def _draw_loss(axes: Axes, curve: Curve, color: str, in_decades: bool) -> None:
     would hide that, and make no line either: they are drawn light, and the trend stands above.
     """
     steps, values = curve.steps, curve.values
-    if len(values) <= 20:
+    if len(values) < FEW:
         axes.plot(steps, values, color=color, linewidth=1.5, label=curve.name)
         return
     trend = _trend(values, in_decades)
@@ -278,7 +249,7 @@ def _with_unit(name: str, run: RunRecords) -> str:
     values = [v for phase in (run.val, run.test) if name in phase for v in phase[name].values]
     last = name.rsplit("/", maxsplit=1)[-1]
     if any(word in name.lower() for word in IN_PERCENT):
-        return f"{last} (%)" if max(values) > 1 else f"{last} (of 1)"
+        return f"{last} (%)" if max(values) > 1 else f"{last} (fraction)"
     return last
 
 
