@@ -28,6 +28,7 @@ from drivetrain.dataset import (
     set_epoch,
     skip_batches,
 )
+from drivetrain.dataset._sample_randomness import KeyedDataset
 from drivetrain.registry import DATA_SAMPLERS, FUNCTIONS
 
 
@@ -344,3 +345,21 @@ def test_a_sample_does_not_depend_on_the_number_of_ranks(on_ranks):
         for part in on_ranks(world_size, _samples_of_a_rank):
             together.update(part)
         assert together == alone
+
+
+def test_keys_of_neighbours_are_unrelated():
+    """Seeds, epochs and indices are small and consecutive; their keys must not be."""
+    keys = {
+        KeyedDataset(Noisy(), seed)._key(epoch, occurrence, index)
+        for seed in range(10)
+        for epoch in range(10)
+        for occurrence in range(3)
+        for index in range(100)
+    }
+    assert len(keys) == 30_000
+    ones = sum(key.bit_count() for key in keys) / len(keys)
+    assert 31.8 < ones < 32.2  # of 64 bits, half on average; 30,000 keys scatter by 0.02
+    low, high = ({key & 0xFFFF for key in keys}, {key >> 48 for key in keys})
+    # 30,000 draws out of 65,536 give 24,073 different ones on average (by hand: n (1 - e^(-k/n)))
+    assert abs(len(low) - 24_073) < 400
+    assert abs(len(high) - 24_073) < 400
