@@ -115,6 +115,42 @@ def test_many_threads_get_one_instance():
     assert len(set(map(id, made))) == 1
 
 
+def test_a_constructor_may_wait_for_a_thread_that_asks_for_another_instance():
+    class Slow(ManagerMixin):
+        def __init__(self, name):
+            super().__init__(name)
+            thread = threading.Thread(target=Clock.get_instance, args=("other",))
+            thread.start()
+            thread.join(timeout=10)
+            self.waited_in_vain = thread.is_alive()
+
+    assert not Slow.get_instance("a").waited_in_vain
+
+
+def test_threads_that_ask_while_an_instance_is_made_get_that_one():
+    started, made = threading.Event(), []
+
+    class Slow(ManagerMixin):
+        count = 0
+
+        def __init__(self, name):
+            super().__init__(name)
+            started.set()
+            Slow.count += 1
+            helper.join(timeout=0.1)  # give it the time to ask too early
+
+    def ask():
+        started.wait()
+        made.append(Slow.get_instance("a"))
+
+    helper = threading.Thread(target=ask)
+    helper.start()
+    first = Slow.get_instance("a")
+    helper.join(timeout=10)
+    assert made == [first]
+    assert Slow.count == 1
+
+
 def test_a_registry_builds_the_instance_of_that_name():
     things = Registry("visualizer", scope="toy")
     things.register_module(module=Clock)

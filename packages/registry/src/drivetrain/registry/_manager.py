@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", bound="ManagerMixin")
 
-# One lock for all classes: a constructor may ask for instances of other classes, and a lock
-# for each class would let two threads wait for each other.
+# Guards the instances of all classes. No constructor runs under it: one may import a module, or
+# wait for a thread, that asks for other instances.
 _instances_lock = RLock()
+# One lock for each instance that is being made, so that it is made once.
+_in_the_making: dict[tuple[type, str], Any] = {}
 
 
 def _takes_name(init: Any) -> bool:
@@ -94,17 +96,32 @@ class ManagerMixin(metaclass=ManagerMeta):
                 f"{cls.__name__}.get_instance: the name must be a string, got {name!r}."
             )
         with _instances_lock:
-            instances = cls._instance_dict
-            if name not in instances:
-                instances[name] = cls(name=name, **kwargs)
-            elif kwargs:
-                raise InstanceError(
-                    f"{cls.__name__} instance {name!r} exists already and takes no new arguments "
-                    f"({', '.join(kwargs)}).",
-                    (("To do:", "ask for it by its name alone, or create one under another name"),),
-                )
-            instance: T = instances[name]
-            return instance
+            if name in cls._instance_dict:
+                return cls._existing(name, kwargs)
+            making = _in_the_making.setdefault((cls, name), RLock())
+        with making:
+            with _instances_lock:
+                if name in cls._instance_dict:  # another thread was quicker
+                    return cls._existing(name, kwargs)
+            try:
+                instance = cls(name=name, **kwargs)
+                with _instances_lock:
+                    instance = cls._instance_dict.setdefault(name, instance)
+            finally:
+                with _instances_lock:
+                    _in_the_making.pop((cls, name), None)
+        return instance
+
+    @classmethod
+    def _existing(cls: type[T], name: str, kwargs: dict[str, Any]) -> T:
+        if kwargs:
+            raise InstanceError(
+                f"{cls.__name__} instance {name!r} exists already and takes no new arguments "
+                f"({', '.join(kwargs)}).",
+                (("To do:", "ask for it by its name alone, or create one under another name"),),
+            )
+        instance: T = cls._instance_dict[name]
+        return instance
 
     @classmethod
     def get_current_instance(cls: type[T]) -> T:
