@@ -72,9 +72,14 @@ def number(value: float | str | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def missed(row: Row) -> bool:
+    """Whether the row has a limit that was not kept, or nothing could be measured."""
+    return row["measured"] is None or (row["limit"] is not None and not row["ok"])
+
+
 def cells(row: Row) -> list[str]:
     """The row as the table shows it."""
-    verdict = "-" if row["limit"] is None and row["ok"] else "ok" if row["ok"] else "MISSED"
+    verdict = "MISSED" if missed(row) else "-" if row["limit"] is None else "ok"
     figures = [number(row["measured"]), number(row["limit"]), str(row["unit"])]
     return [row["benchmark"], str(row["name"]), *figures, verdict]
 
@@ -113,7 +118,7 @@ def print_table(rows: list[Row]) -> None:
     for heading in HEAD:
         table.add_column(heading, justify="right" if heading in ("measured", "limit") else "left")
     for row in rows:
-        table.add_row(*cells(row), style=None if row["ok"] else "bold red")
+        table.add_row(*cells(row), style="bold red" if missed(row) else None)
     # In a file or a pipe there is no width to keep to: let no figure be cut off.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
@@ -135,7 +140,7 @@ def main() -> int:
     print_table(rows)
     if options.write:
         (HERE / "RESULTS.md").write_text(as_markdown(rows), encoding="utf-8")
-    return 0 if all(row["ok"] for row in rows) else 1
+    return 1 if any(map(missed, rows)) else 0
 
 
 if __name__ == "__main__":
