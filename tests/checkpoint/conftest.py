@@ -18,7 +18,10 @@ WATCHED = ("open", "fsync", "replace", "unlink", "remove", "chmod", "close", "re
 
 
 class WritePoints:
-    """Counts what a process does to the disk, and kills it before or after the n-th thing."""
+    """Counts what a process does to the disk, and kills it before the n-th thing.
+
+    The moment after a thing is the moment before the next: the disk is the same.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -33,9 +36,7 @@ class WritePoints:
     def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._pass()
-            result = function(*args, **kwargs)
-            self._pass()
-            return result
+            return function(*args, **kwargs)
 
         return call
 

@@ -21,6 +21,7 @@ from drivetrain.checkpoint import (
     read_checkpoint_file,
     save_checkpoint,
 )
+from drivetrain.checkpoint._hashing import HashingWriter
 
 KillEverywhere = Callable[[Callable[[], object], Callable[[], None]], int]
 RunInChild = Callable[[Callable[[], object]], int]
@@ -71,7 +72,7 @@ def test_a_kill_at_any_write_point_of_save_point_rotate_keeps_the_newest_good_on
 
     points = killed_at_each_write_point(save_and_rotate, check)
 
-    assert points > 30
+    assert points > 25
     folder.clean()
     assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
 
@@ -91,7 +92,7 @@ def test_a_kill_at_any_write_point_of_an_overwrite_keeps_the_old_or_the_new(
 
     points = killed_at_each_write_point(overwrite, check)
 
-    assert points > 20
+    assert points > 15
     assert step_of(folder.path_of("last.pth")) > 1
 
 
@@ -112,6 +113,30 @@ def test_a_full_disk_is_an_error_that_keeps_what_was_there(
         return 9
 
     assert run_in_child(fill) == 7
+    assert step_of(str(tmp_path / "last.pth")) == 1
+    assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing_half(tmp_path: Path, run_in_child: RunInChild) -> None:
+    save_checkpoint(state(1), tmp_path / "last.pth")
+
+    def interrupted() -> int:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        write = HashingWriter.write
+
+        def write_and_interrupt(self: HashingWriter, data: Any) -> int:
+            if len(data) > 1_000_000:
+                os.kill(os.getpid(), signal.SIGINT)
+            return write(self, data)
+
+        HashingWriter.write = write_and_interrupt  # type: ignore[method-assign]
+        try:
+            save_checkpoint(state(2, size=1_000_000), tmp_path / "last.pth")
+        except KeyboardInterrupt:
+            return 7
+        return 9
+
+    assert run_in_child(interrupted) == 7
     assert step_of(str(tmp_path / "last.pth")) == 1
     assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
 

@@ -82,7 +82,19 @@ class HashingWriter:
         try:
             self._file.write(data)
         finally:
-            self._hashed.get()  # torch's buffer is valid only during this call
+            self._wait_for_hash()
+
+    def _wait_for_hash(self) -> None:
+        """Wait in any case: torch's buffer is valid only during the call that handed it over."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                self._hashed.get()
+                break
+            except KeyboardInterrupt as err:
+                interrupt = err
+        if interrupt is not None:
+            raise interrupt
 
     def _hash_pieces(self) -> None:
         while (piece := self._pieces.get()) is not None:

@@ -104,12 +104,20 @@ def _save(plain: Any, file: IO[bytes]) -> Fingerprint:
         try:
             # torch asks of a file what this one has, though its annotation asks for more.
             torch.save(plain, cast("Any", writer))
-        except Exception:
-            if writer.error is not None:
-                # torch says "file write failed"; the system's reason is the one that helps.
-                raise writer.error from None
+        except Exception as err:
+            # torch closes its archive on the way out, which fails too and hides the first reason:
+            # what the system said of the file, or that somebody pressed Ctrl-C.
+            reason = writer.error or _interruption(err)
+            if reason is not None:
+                raise reason from None
             raise
     return Fingerprint(writer.size_bytes, writer.hexdigest())
+
+
+def _interruption(err: BaseException | None) -> BaseException | None:
+    while isinstance(err, Exception):
+        err = err.__context__
+    return err
 
 
 @contextlib.contextmanager
