@@ -88,13 +88,25 @@ def test_launched_ranks_meet_and_leave_in_order(tmp_path: Path) -> None:
     assert "destroy_process_group" not in done.stderr  # torch warns when a group is left behind
 
 
-def test_an_error_that_nobody_caught_is_told_too(tmp_path: Path) -> None:
-    script = (
-        "from drivetrain import dist\ndist.init_dist('pytorch', 'gloo')\nraise KeyError('lost')"
-    )
-    done = _launch(2, _script(tmp_path, script))
+_UNCAUGHT = """
+import sys
+from drivetrain import dist
+dist.init_dist("pytorch", "gloo")
+if dist.get_rank() == int(sys.argv[1]):
+    raise KeyError("lost")
+dist.barrier()
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_that_nobody_caught_is_told_where_it_is_read(tmp_path: Path, rank: int) -> None:
+    done = _launch(2, _script(tmp_path, _UNCAUGHT), str(rank))
     assert done.returncode == 1
-    assert "KeyError: 'lost'" in done.stderr[done.stderr.index("failed first") :]
+    before, last = done.stderr.split(f"rank {rank} failed first: exit code 1")
+    # Rank 0 writes here itself; what rank 1 wrote is kept back until it turns out to matter.
+    assert "KeyError: 'lost'" in (before if rank == 0 else last)
+    assert rank == 0 or "KeyError" not in before
+    assert "SIGTERM" not in done.stderr  # the agent's own account of whom it ended
 
 
 def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(tmp_path: Path) -> None:

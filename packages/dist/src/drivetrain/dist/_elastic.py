@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def run_ranks(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
     _prepare_environment(nproc)
     with tempfile.TemporaryDirectory(prefix="drivetrain-launch-") as log_dir:
         config = _launch_config(nproc, log_dir, max_restarts)
+        _quiet_agent()
         try:
             elastic_launch(config, sys.executable)(*argv)
         except ChildFailedError as err:
@@ -43,6 +45,13 @@ def run_ranks(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
         except SignalException as err:
             return _SIGNAL_EXIT_BASE + int(err.sigval)
     return 0
+
+
+def _quiet_agent() -> None:
+    """The agent logs each rank that it ends; what a person needs of that is in our report."""
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _prepare_environment(nproc: int) -> None:
@@ -77,9 +86,13 @@ def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
 
 def _report(err: ChildFailedError) -> int:
     rank, failure = min(err.failures.items(), key=lambda item: _order(item[1]))
-    code = _recorded(failure).get("extraInfo", {}).get("exit_code", failure.exitcode)
+    code = failure.exitcode
+    if code < 0:  # ended by the agent before it could leave with the code that it meant
+        code = _recorded(failure).get("extraInfo", {}).get("exit_code", code)
     how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
-    text = _failure_text(failure)
+    # Rank 0 writes to this terminal itself; what the others wrote lies in files.
+    is_shown = rank == 0 and failure.exitcode >= 0
+    text = "its error is above" if is_shown else _failure_text(failure)
     sys.stdout.flush()
     sys.stderr.write(f"\nrank {rank} failed first: {how}\n")
     if text:
