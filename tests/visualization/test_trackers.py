@@ -136,11 +136,17 @@ class TestLocal:
         assert (tmp_path / "vis_image" / "gray_0.png").exists()
 
     @pytest.mark.parametrize(
-        "image", [RED.astype(float), RED.transpose(2, 0, 1), RED[0, 0], "red"], ids=repr
+        "image", [RED / 1.0, RED.transpose(2, 0, 1), RED[0, 0], RED * 2.5, "red"], ids=repr
     )
     def test_what_is_no_image_is_refused(self, tmp_path, image):
-        with pytest.raises(RecordError, match=r"image 'x' must be a numpy array of uint8"):
+        with pytest.raises(RecordError, match=r"image 'x' must be a numpy array of whole numbers"):
             LocalVisBackend(str(tmp_path)).add_image("x", image)
+
+    def test_whole_numbers_of_any_type_are_an_image(self, tmp_path):
+        LocalVisBackend(str(tmp_path)).add_image("wide", RED.astype(np.int64))
+        assert (np.asarray(Image.open(tmp_path / "vis_image" / "wide_0.png")) == RED).all()
+        with pytest.raises(RecordError, match=r"whole numbers from 0 to 255"):
+            LocalVisBackend(str(tmp_path)).add_image("bright", RED.astype(np.int64) + 1)
 
     def test_the_config_is_written_to_its_file(self, tmp_path):
         LocalVisBackend(str(tmp_path)).add_config(Config())
@@ -256,6 +262,16 @@ class TestVisualizer:
         out = capsys.readouterr().out
         assert out.count("The tracker Broken failed in add_scalars") == 1
         assert "ConnectionError: server is down" in out
+
+    def test_what_cannot_be_recorded_is_passed_over_and_the_tracker_goes_on(self, tmp_path, capsys):
+        MMLogger.get_instance("log")
+        visualizer = Visualizer(vis_backends=[{"type": "LocalVisBackend"}], save_dir=str(tmp_path))
+        for step in range(3):
+            visualizer.add_image("x", RED / 255)
+            visualizer.add_scalar("loss", 1.0, step=step)
+        assert len(lines_of(tmp_path / "vis_data" / "scalars.json")) == 3
+        out = capsys.readouterr().out
+        assert out.count("LocalVisBackend passed over add_image: image 'x' must be") == 1
 
     def test_an_unwritable_folder_does_not_end_the_run(self, tmp_path, capsys):
         MMLogger.get_instance("log")

@@ -152,19 +152,27 @@ def plain(value: Any) -> Any:
     raise RecordError(f"JSON has no place for {type(value).__name__}: {value!r}")
 
 
-def checked_image(name: str, image: np.ndarray) -> np.ndarray:
-    """Return an image that any tracker can write.
+def checked_image(name: str, image: Any) -> np.ndarray:
+    """Return an image that any tracker can write, as uint8.
 
     Raises:
-        RecordError: If it is no uint8 array of shape ``(H, W, 3)`` or ``(H, W)``.
+        RecordError: If it is no array of whole numbers from 0 to 255, ``(H, W, 3)`` or ``(H, W)``.
     """
-    shape, dtype = getattr(image, "shape", None), str(getattr(image, "dtype", type(image).__name__))
-    if dtype != "uint8" or shape is None or not (len(shape) == 2 or shape[2:] in ((3,), (4,))):
-        raise RecordError(
-            f"image {name!r} must be a numpy array of uint8, (H, W, 3) RGB or (H, W) gray, "
-            f"got {dtype} {'' if shape is None else tuple(shape)}"
-        )
-    return image
+    import numpy as np  # loaded already: there is an array, or an error
+
+    is_array = isinstance(image, np.ndarray)
+    fits = is_array and (image.ndim == 2 or image.shape[2:] in ((3,), (4,)))
+    if (
+        fits
+        and image.dtype.kind in "iu"
+        and 0 <= image.min(initial=0) <= image.max(initial=0) < 256
+    ):
+        return image.astype(np.uint8, copy=False)
+    found = f"{image.dtype} {image.shape}" if is_array else type(image).__name__
+    raise RecordError(
+        f"image {name!r} must be a numpy array of whole numbers from 0 to 255 (uint8), "
+        f"(H, W, 3) RGB or (H, W) gray, got {found}"
+    )
 
 
 def _check_suffix(path: str, suffixes: tuple[str, ...], argument: str) -> None:

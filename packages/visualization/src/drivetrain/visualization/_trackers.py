@@ -10,7 +10,11 @@ from typing import Any
 from drivetrain.logging import print_log
 from drivetrain.registry import VISBACKENDS
 from drivetrain.visualization._backend import BaseVisBackend
-from drivetrain.visualization._errors import DuplicateBackendError, UnknownBackendError
+from drivetrain.visualization._errors import (
+    DuplicateBackendError,
+    RecordError,
+    UnknownBackendError,
+)
 
 
 class Trackers:
@@ -18,6 +22,7 @@ class Trackers:
 
     A tracker may write to a full disk or to a server that is down. A run that lasted for days must
     not end with it: the first failure is a warning in the log, the last thing of that tracker.
+    What it cannot record, as an image of a wrong shape, is passed over, with a warning.
 
     Args:
         backends: The trackers by name.
@@ -26,20 +31,26 @@ class Trackers:
     def __init__(self, backends: Mapping[str, BaseVisBackend]) -> None:
         self.by_name = dict(backends)
         self._working = dict(backends)
+        self._said: set[str] = set()
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Call a method of every tracker that works."""
         for name, backend in list(self._working.items()):
             try:
                 getattr(backend, method)(*args, **kwargs)
+            except RecordError as err:  # what was given was wrong; the tracker works
+                self._warn_once(f"The tracker {name} passed over {method}: {err}")
             except Exception as err:  # whatever a tracker raises: isolating it is the purpose
                 del self._working[name]
-                print_log(
+                self._warn_once(
                     f"The tracker {name} failed in {method} and records nothing from now on: "
-                    f"{type(err).__name__}: {err}",
-                    logger="current",
-                    level=logging.WARNING,
+                    f"{type(err).__name__}: {err}"
                 )
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            print_log(text, logger="current", level=logging.WARNING)
 
     def __getitem__(self, name: str) -> BaseVisBackend:
         if name not in self.by_name:
