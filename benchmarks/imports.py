@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-ROUNDS = 9
+ROUNDS = 15
 
 # What is imported, what has been imported before the clock starts, and the limit in milliseconds.
 CASES = [

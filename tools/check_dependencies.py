@@ -15,7 +15,7 @@ from pathlib import Path
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # deptry brings it
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 
