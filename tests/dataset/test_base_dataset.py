@@ -263,6 +263,11 @@ def test_max_refetch_bounds_the_search(root):
     assert len(tried) == 4
 
 
+def test_max_refetch_is_not_negative(root):
+    with pytest.raises(DatasetArgumentError, match=r"max_refetch counts .* cannot be -1"):
+        dataset_in(root, max_refetch=-1)
+
+
 def test_in_test_mode_no_sample_is_replaced(root):
     dataset = dataset_in(root, pipeline=[lambda entry: None], test_mode=True)
     with pytest.raises(SampleError, match=r"sample 0 .*returned None in test mode"):

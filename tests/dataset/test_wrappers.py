@@ -108,6 +108,12 @@ def test_nothing_is_repeated_above_the_threshold():
     assert letters_of(ClassBalancedDataset(Letters("aab"), oversample_thr=0.1)) == "aab"
 
 
+@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
+def test_a_threshold_is_not_negative(threshold):
+    with pytest.raises(DatasetArgumentError, match="oversample_thr is a fraction"):
+        ClassBalancedDataset(Letters("ab"), threshold)
+
+
 def test_samples_without_a_category_come_once():
     assert letters_of(ClassBalancedDataset(Letters("--ab"), oversample_thr=1e-3)) == "--ab"
 

@@ -59,6 +59,7 @@ class BaseDataset(Dataset):
 
     Raises:
         MetainfoError: If ``metainfo`` is not a mapping.
+        DatasetArgumentError: If another argument is of the wrong kind.
         AnnotationError: If the annotation file breaks the format.
         AnnotationNotFoundError: If there is no annotation file.
     """
@@ -88,6 +89,11 @@ class BaseDataset(Dataset):
         self._indices = indices
         self.serialize_data = serialize_data
         self.test_mode = test_mode
+        if max_refetch < 0:
+            raise DatasetArgumentError(
+                f"{type(self).__name__}: max_refetch counts other samples to try, so it cannot be "
+                f"{max_refetch}"
+            )
         self.max_refetch = max_refetch
         self.data_list: list[Entry] = []
         self._packed: PackedIndex | None = None

@@ -264,7 +264,7 @@ class ClassBalancedDataset(_OneDatasetWrapper):
         lazy_init: Whether to leave the annotation file unread until it is needed.
 
     Raises:
-        DatasetArgumentError: If ``dataset`` is neither.
+        DatasetArgumentError: If ``dataset`` is neither, or ``oversample_thr`` is negative.
 
     Source: Gupta, Dollar and Girshick, LVIS (CVPR 2019), repeat factor sampling.
     """
@@ -275,6 +275,11 @@ class ClassBalancedDataset(_OneDatasetWrapper):
         oversample_thr: float,
         lazy_init: bool = False,
     ) -> None:
+        if not oversample_thr >= 0:  # NaN is refused too
+            raise DatasetArgumentError(
+                f"ClassBalancedDataset: oversample_thr is a fraction of the samples, such as 1e-3; "
+                f"got {oversample_thr!r}"
+            )
         self.oversample_thr = oversample_thr
         super().__init__(dataset, lazy_init)
 
