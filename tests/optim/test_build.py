@@ -195,3 +195,18 @@ def test_an_optimizer_of_another_library_is_used_where_installed(model, monkeypa
     monkeypatch.setitem(sys.modules, "lion_pytorch", types.SimpleNamespace(Lion=Lion))
     wrapper = build_optim_wrapper(model, {"optimizer": {"type": "Lion", "lr": 0.1}})
     assert type(wrapper.optimizer) is Lion
+
+
+def test_errors_of_a_schedule_name_its_place(sgd) -> None:
+    wrapper = OptimWrapper(sgd())
+    bad = {"type": "StepLR", "step_size": 0}
+    with pytest.raises(ScheduleError, match=r"param_scheduler\[1\][\s\S]*step_size must be >= 1"):
+        build_param_schedulers([{"type": "LinearLR", "end": 3}, bad], wrapper)
+    with pytest.raises(ScheduleError, match=r"param_scheduler[\s\S]*step_size must be >= 1"):
+        build_param_schedulers({**bad, "convert_to_iter_based": True}, wrapper, epoch_length=5)
+
+
+def test_a_schedule_of_several_optimizers_at_once_is_refused(sgd) -> None:
+    pair = OptimWrapperDict(gen=OptimWrapper(sgd()), disc=OptimWrapper(sgd()))
+    with pytest.raises(OptimTypeError, match="there are several optimizers, gen, disc"):
+        StepLR(pair, step_size=1)

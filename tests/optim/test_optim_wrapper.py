@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from drivetrain.logging import MessageHub
-from drivetrain.optim import OptimArgumentError, OptimTypeError, OptimWrapper
+from drivetrain.optim import (
+    AmpOptimWrapper,
+    LossError,
+    OptimArgumentError,
+    OptimTypeError,
+    OptimWrapper,
+)
 
 
 def loss_of(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -150,3 +156,20 @@ def test_the_printed_form_names_type_accumulation_and_optimizer(sgd) -> None:
     text = repr(OptimWrapper(sgd(0.25), accumulative_counts=2))
     assert text.startswith("Type: OptimWrapper\naccumulative_counts: 2\noptimizer:\nSGD (")
     assert "lr: 0.25" in text
+
+
+@pytest.mark.parametrize("make", [OptimWrapper, AmpOptimWrapper], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        (lambda out: out.detach().sum(), "has no graph.*Is it detached"),
+        (lambda out: (out > 0).sum(), r"\(dtype torch.int64\) has no graph"),
+        (lambda out: out, r"must be a scalar, and has shape \(5, 1\). Take its mean or sum"),
+    ],
+    ids=["detached", "integer", "no scalar"],
+)
+def test_a_loss_that_cannot_be_differentiated_is_explained(model, make, loss, text) -> None:
+    wrapper = make(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(LossError, match=text):
+        wrapper.update_params(loss(model(torch.randn(5, 3))))
+    assert wrapper.inner_count == 0

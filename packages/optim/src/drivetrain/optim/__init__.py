@@ -9,6 +9,7 @@ from drivetrain.optim._constructor import DefaultOptimWrapperConstructor
 from drivetrain.optim._describe import describe
 from drivetrain.optim._errors import (
     AmbiguousUpdateError,
+    LossError,
     OptimArgumentError,
     OptimDependencyError,
     OptimError,
@@ -84,6 +85,7 @@ __all__ = [
     "LinearLR",
     "LinearMomentum",
     "LinearParamScheduler",
+    "LossError",
     "MomentumSchedulerMixin",
     "MultiStepLR",
     "MultiStepMomentum",

@@ -94,8 +94,7 @@ class AmpOptimWrapper(OptimWrapper):
         """Scale the loss where the precision needs it, compute gradients, and count the pass."""
         if self.scales_loss:
             loss = self.loss_scaler.scale(loss)
-        loss.backward(**kwargs)
-        self._inner_count += 1
+        super().backward(loss, **kwargs)
 
     def step(self, **kwargs: Any) -> None:
         """Unscale, clip where that is configured, and step unless gradients overflowed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -161,7 +161,7 @@ def _build_one(
     if default_end is not None:
         cfg.setdefault("end", default_end)
     cfg["optimizer"] = optimizer
-    if not cfg.pop("convert_to_iter_based", False):
+    if not cfg.get("convert_to_iter_based", False):
         return PARAM_SCHEDULERS.build(cfg)
     if run["epoch_length"] is None:
         raise ScheduleError(
@@ -169,9 +169,5 @@ def _build_one(
             "iterations in an epoch, which this run does not know. Give the numbers in iterations, "
             "with by_epoch=False."
         )
-    kind = cfg.pop("type")
-    cls: Any = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
-    if cls is None:
-        return PARAM_SCHEDULERS.build({"type": kind, **cfg})  # raises, with the nearest names
-    convert: Callable[..., _ParamScheduler] = cls.build_iter_from_epoch
-    return convert(epoch_length=run["epoch_length"], **cfg)
+    # The registry knows how to convert, and names the place in its errors.
+    return PARAM_SCHEDULERS.build({**cfg, "epoch_length": run["epoch_length"]})

@@ -5,6 +5,7 @@
     OptimError
     ├── OptimArgumentError        ValueError           an argument has a value that cannot work
     ├── OptimTypeError            TypeError            an argument has the wrong type
+    ├── LossError                 RuntimeError         a loss that cannot be differentiated
     ├── ParamwiseError            ValueError           paramwise_cfg does not fit model or optimizer
     ├── ScheduleError             ValueError           a schedule's numbers contradict each other
     ├── ParamGroupKeyError        KeyError             a parameter group lacks the scheduled key
@@ -32,6 +33,10 @@ class OptimArgumentError(OptimError, ValueError):
 
 class OptimTypeError(OptimError, TypeError):
     """An argument has the wrong type."""
+
+
+class LossError(OptimError, RuntimeError):
+    """A loss cannot be differentiated: it is no scalar, or has no graph."""
 
 
 class ParamwiseError(OptimError, ValueError):

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from drivetrain.dist import is_distributed
 from drivetrain.logging import MessageHub, print_log
 from drivetrain.optim._accumulation import AccumulationPlan, SampleWeights
-from drivetrain.optim._errors import OptimTypeError
+from drivetrain.optim._errors import LossError, OptimTypeError
 from drivetrain.optim._grad_clip import GradientClipper
 from drivetrain.registry import OPTIM_WRAPPERS
 
@@ -212,8 +212,15 @@ class OptimWrapper(BaseOptimWrapper):
         Args:
             loss: Scalar.
             **kwargs: Passed on to ``Tensor.backward``.
+
+        Raises:
+            LossError: If the loss is no scalar, or has no graph.
         """
-        loss.backward(**kwargs)
+        try:
+            loss.backward(**kwargs)
+        except RuntimeError as err:
+            raise_if_loss_is_wrong(loss, kwargs, err)
+            raise
         self._inner_count += 1
 
     def zero_grad(self, **kwargs: Any) -> None:
@@ -332,6 +339,20 @@ class OptimWrapper(BaseOptimWrapper):
             f"accumulative_counts: {self._plan.counts}\n"
             f"optimizer:\n{self.optimizer!r}"
         )
+
+
+def raise_if_loss_is_wrong(loss: Tensor, kwargs: Mapping[str, Any], err: RuntimeError) -> None:
+    """Explain why a loss cannot be differentiated, where that is the loss's own fault."""
+    if not loss.requires_grad:
+        raise LossError(
+            f"The loss (dtype {loss.dtype}) has no graph: nothing that it was computed from "
+            "requires gradients. Is it detached, an integer, computed under torch.no_grad(), or "
+            "are all parameters frozen?"
+        ) from err
+    if loss.numel() != 1 and "gradient" not in kwargs:
+        raise LossError(
+            f"The loss must be a scalar, and has shape {tuple(loss.shape)}. Take its mean or sum."
+        ) from err
 
 
 def first_param(optimizer: Optimizer) -> Tensor:

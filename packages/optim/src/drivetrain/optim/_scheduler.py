@@ -65,6 +65,12 @@ class _ParamScheduler(ABC):
                 f"{type(self).__name__}: optimizer must be an optimizer or its wrapper, "
                 f"got {type(optimizer).__name__}"
             )
+        if isinstance(optimizer.param_groups, dict):
+            raise OptimTypeError(
+                f"{type(self).__name__}: there are several optimizers, "
+                f"{', '.join(optimizer.param_groups)}; schedule one of them by its name, or let "
+                "build_param_schedulers do it"
+            )
         self._check_range(begin, end, last_step)
         self.optimizer = optimizer
         self.param_name = param_name
