@@ -180,6 +180,16 @@ def test_a_component_that_takes_any_argument_is_not_blamed():
     assert found({"model": {"type": "Anything", "whatever": 1}}) == []
 
 
+def test_a_node_that_only_binds_arguments_lacks_none():
+    functions = Registry("toy_function", scope="toy")
+    functions.register_module(name="collate", module=lambda batch, pad=0: batch)
+    roots = {"collate_fn": Root(functions, partial=True)}
+    assert found({"collate_fn": {"type": "collate", "pad": 1}}, roots) == []
+    assert found({"collate_fn": {"type": "collate", "padd": 1}}, roots) == [
+        ("collate_fn", "unknown argument")
+    ]
+
+
 def test_what_was_built_already_is_not_looked_at():
     assert found({"model": object(), "hooks": [object()]}) == []
 

@@ -464,6 +464,17 @@ def test_the_original_is_the_cause_and_nothing_else_is_in_the_way(shop):
     assert (caught.value.errno, caught.value.filename) == (cause.errno, "/no/such/file")
 
 
+def test_a_message_of_several_lines_is_shown_whole(shop):
+    def refuse():
+        raise RuntimeError("sizes differ:\n  weight: 3, 4\n  bias: 1, 2")
+
+    with pytest.raises(RuntimeError) as caught:
+        shop.models.build({"type": refuse})
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith("could not be built: RuntimeError: sizes differ:")
+    assert [line.split() for line in lines[1:3]] == [["weight:", "3,", "4"], ["bias:", "1,", "2"]]
+
+
 def test_an_exception_with_a_constructor_of_its_own_keeps_type_and_data(shop):
     class Refused(Exception):
         def __init__(self, code, reason):

@@ -26,9 +26,11 @@ class Root:
         given: Names of arguments that the builder passes besides the node's own keys.
         default_type: The ``type`` of a node that names none.
         consumed: Keys that the builder takes out of the node before the component sees them.
+        partial: Whether the node only binds arguments of a function that is called later, with
+            the rest of them: then none is missing.
     """
 
-    __slots__ = ("consumed", "default_type", "given", "registry")
+    __slots__ = ("consumed", "default_type", "given", "partial", "registry")
 
     def __init__(
         self,
@@ -36,11 +38,13 @@ class Root:
         given: Iterable[str] = (),
         default_type: str | None = None,
         consumed: Iterable[str] = (),
+        partial: bool = False,
     ) -> None:
         self.registry = registry
         self.given = tuple(given)
         self.default_type = default_type
         self.consumed = tuple(consumed)
+        self.partial = partial
 
 
 class Problem:
@@ -290,8 +294,8 @@ class _Walk:
         found = misfit(component, keys, root.given if root is not None else ())
         shown = kind if isinstance(kind, str) else name_of(component)
         certain = root is not None
-        if not certain:
-            # Whoever builds an inner node may add what is missing.
+        if root is None or root.partial:
+            # Whoever builds an inner node, or calls a partial, may add what is missing.
             found = Misfit(found.unknown, [], found.doubled)
         for what, part in (
             ("unknown argument", Misfit(found.unknown, [], [])),

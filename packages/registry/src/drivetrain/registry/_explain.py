@@ -77,9 +77,14 @@ def explain_failure(
         if problem is not None:
             return _placed(problem, cfg)
     summary = f"{_shown_kind(component, cfg, kind)} could not be built: {one_line(err)}"
+    details: list[tuple[str, str]] = []
+    message = str(err).strip()
+    if "\n" in message:  # the summary has its first line only
+        details.append(("Message:", message))
     raised_in = _innermost_frame(err)
-    details: Details = (("Raised in:", raised_in),) if raised_in else ()
-    return _placed(build_error_like(err, summary, details), cfg)
+    if raised_in is not None:
+        details.append(("Raised in:", raised_in))
+    return _placed(build_error_like(err, summary, tuple(details)), cfg)
 
 
 def one_line(err: BaseException) -> str:
