@@ -127,6 +127,32 @@ def test_a_dict_value_merges_and_can_delete(cfg) -> None:
     assert cfg.optim_wrapper.optimizer == dict(type="Adam")
 
 
+def test_a_dict_value_is_checked_key_by_key_unless_it_replaces(cfg) -> None:
+    with pytest.raises(UnknownKeyError, match=r"no 'optim_wrapper.optimizer.l'"):
+        apply_overrides(cfg, ["optim_wrapper.optimizer={l: 1}"])
+
+    apply_overrides(cfg, ["optim_wrapper.optimizer={_delete_: true, type: Adam, betas: (1,2)}"])
+
+    assert cfg.optim_wrapper.optimizer == dict(type="Adam", betas=(1, 2))
+
+
+def test_a_dict_takes_the_place_of_none() -> None:
+    cfg = Config(dict(val_cfg=None))
+
+    apply_overrides(cfg, ["val_cfg={type: ValLoop}"])
+
+    assert cfg.val_cfg == dict(type="ValLoop")
+
+
+def test_the_options_of_the_caller_stay_as_they_are(cfg) -> None:
+    options = {"model": dict(a=dict(b=1)), "model.a.c": 2}
+
+    cfg.merge_from_dict(options)
+
+    assert cfg.model == dict(a=dict(b=1, c=2))
+    assert options == {"model": dict(a=dict(b=1)), "model.a.c": 2}
+
+
 def test_merge_from_dict_takes_dotted_keys_and_adds(cfg) -> None:
     cfg.merge_from_dict({"model.backbone.depth": 50, "model.backbone.with_cp": True})
 

@@ -38,7 +38,7 @@ def merged(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any] | None
     """Merging by its definition; ``None`` where a dict meets what is no dict."""
     result = dict(base)
     for key, value in child.items():
-        if isinstance(value, dict) and key in base:
+        if isinstance(value, dict) and base.get(key) is not None:
             inner = merged(base[key], value) if isinstance(base[key], dict) else None
             if inner is None:
                 return None

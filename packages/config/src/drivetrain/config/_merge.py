@@ -20,8 +20,8 @@ def merge_dicts(
     """What results when ``child`` goes over ``base``; neither is changed.
 
     Dicts merge key by key; every other value, lists too, replaces. A dict of ``child`` with
-    ``_delete_=True`` replaces instead of merging. Containers that only one side has are shared
-    with the result.
+    ``_delete_=True``, or over ``None``, replaces instead of merging. Containers that only one side
+    has are shared with the result.
 
     Args:
         base: What is inherited.
@@ -37,7 +37,7 @@ def merge_dicts(
     for key, value in dict.items(child) if isinstance(child, dict) else child.items():
         if not isinstance(value, dict):
             merged[key] = value
-        elif key not in merged or dict.get(value, DELETE_KEY):
+        elif merged.get(key) is None or dict.get(value, DELETE_KEY):
             merged[key] = without_delete_keys(value)
         else:
             here = f"{path}.{key}" if path else str(key)

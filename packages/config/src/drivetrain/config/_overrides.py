@@ -10,6 +10,7 @@ from drivetrain.config._errors import (
     UnknownKeyError,
     nearest_names,
 )
+from drivetrain.config._merge import DELETE_KEY
 
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
@@ -121,23 +122,32 @@ def nested(options: Mapping[Any, Any]) -> dict[Any, Any]:
         parts = key.split(".") if isinstance(key, str) else [key]
         node: dict[Any, Any] = result
         for part in parts[:-1]:
-            inner = node.setdefault(part, {})
-            if not isinstance(inner, dict):
-                inner = node[part] = dict[Any, Any]()
-            node = inner
+            inner = node.get(part)
+            # A copy: it may be the caller's own dict, given under a shorter key.
+            node[part] = dict(dict.items(inner)) if isinstance(inner, dict) else {}
+            node = node[part]
         node[parts[-1]] = value
     return result
 
 
-def require_known(config: Mapping[Any, Any], options: Mapping[Any, Any]) -> None:
+def require_known(config: Any, options: Mapping[Any, Any]) -> None:
     """Check that each path of ``options`` exists in ``config``.
 
     Raises:
         UnknownKeyError: If one does not; it names the nearest that do.
     """
-    for path, _ in leaf_paths(options, dotted_keys=True):
-        if not _exists(config, path.split(".")):
-            raise unknown_path(config, path)
+    _require_known(config, config, options, "")
+
+
+def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str) -> None:
+    for key, value in options.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        found, inner = _find(node, str(key).split("."))
+        if not found:
+            raise unknown_path(root, path)
+        replaces = not isinstance(value, Mapping) or bool(value.get(DELETE_KEY))
+        if not replaces and isinstance(inner, (Mapping, list, tuple)):
+            _require_known(root, inner, value, path)
 
 
 def unknown_path(config: Mapping[Any, Any], path: str) -> UnknownKeyError:
@@ -163,7 +173,7 @@ def nearest_paths(config: Mapping[Any, Any], path: str, count: int = 3) -> list[
 
 
 def leaf_paths(
-    node: Any, prefix: str = "", *, inner_nodes: bool = False, dotted_keys: bool = False
+    node: Any, prefix: str = "", *, inner_nodes: bool = False
 ) -> Iterator[tuple[str, Any]]:
     """Dotted path and value of each leaf of a nest of dicts and lists.
 
@@ -171,14 +181,13 @@ def leaf_paths(
         node: Where to start.
         prefix: Path of ``node``.
         inner_nodes: Whether dicts and lists are reported too.
-        dotted_keys: Whether ``node`` holds options: then lists are leaves.
     """
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, dict):
         items = dict.items(node)
     elif isinstance(node, Mapping):
         items = node.items()
-    elif isinstance(node, (list, tuple)) and not dotted_keys:
+    elif isinstance(node, (list, tuple)):
         items = enumerate(node)
     else:
         yield prefix, node
@@ -189,22 +198,23 @@ def leaf_paths(
         path = f"{prefix}.{key}" if prefix else str(key)
         if inner_nodes and isinstance(value, (Mapping, list, tuple)) and value:
             yield path, value
-        yield from leaf_paths(value, path, inner_nodes=inner_nodes, dotted_keys=dotted_keys)
+        yield from leaf_paths(value, path, inner_nodes=inner_nodes)
     if empty and prefix:
         yield prefix, node
 
 
-def _exists(node: Any, parts: Sequence[str]) -> bool:
+def _find(node: Any, parts: Sequence[str]) -> tuple[bool, Any]:
+    """Whether a path exists, and its value; keys are text here, as in an override."""
     for part in parts:
         if isinstance(node, Mapping) and part in node:
             node = dict.__getitem__(node, part) if isinstance(node, dict) else node[part]
         elif isinstance(node, (list, tuple)) and part.lstrip("-").isdigit():
             if not -len(node) <= int(part) < len(node):
-                return False
+                return False, None
             node = node[int(part)]
         else:
-            return False
-    return True
+            return False, None
+    return True, node
 
 
 def split_additions(overrides: Iterable[str]) -> list[tuple[str, Any, bool]]:
