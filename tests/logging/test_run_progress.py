@@ -114,6 +114,35 @@ def test_lines_are_logged_above_the_bars_and_stay_whole():
     assert "after the bars" in screen.splitlines()[-1]
 
 
+def test_a_long_line_is_not_broken():
+    screen = on_terminal(
+        """
+        with RunProgress() as progress:
+            progress.start("train", total=4)
+            print("/a/long/path" * 20, "[not markup]", "tail")
+            print("unfinished", end="", flush=True)
+            print(" and finished")
+            print("at the end", end="")
+        """
+    )
+    assert "/a/long/path" * 20 + " [not markup] tail\n" in screen
+    assert "unfinished and finished\n" in screen
+    assert screen.endswith("at the end")
+
+
+def test_colours_survive_above_the_bars():
+    screen = on_terminal(
+        """
+        with RunProgress() as progress:
+            progress.start("train", total=4)
+            print("\\x1b[31mred\\x1b[0m plain")
+            print("isatty", sys.stdout.isatty(), sys.stdout.encoding)
+        """
+    )
+    assert "red plain\n" in screen
+    assert "isatty True utf-8\n" in screen
+
+
 def test_a_forked_child_can_print_while_the_bars_are_drawn():
     screen = on_terminal(
         """

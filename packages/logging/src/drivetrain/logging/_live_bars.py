@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from drivetrain.logging._lines_above import LinesAbove
 
 if TYPE_CHECKING:
     from drivetrain.logging._run_progress import Phase
@@ -56,6 +58,8 @@ class LiveBars(Progress):
             refresh_per_second=REFRESH_PER_S,
             transient=True,
             expand=True,
+            redirect_stdout=False,  # start() does it
+            redirect_stderr=False,
         )
 
     def add(self, phase: Phase) -> None:
@@ -63,7 +67,6 @@ class LiveBars(Progress):
         task = self.add_task(phase.name, total=phase.total, completed=phase.done)
         self._shown[task] = phase
         if not self.live.is_started:
-            self._streams = sys.stdout, sys.stderr
             self.start()
 
     def remove(self, phase: Phase) -> None:
@@ -81,7 +84,25 @@ class LiveBars(Progress):
         if text:
             yield Group(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
 
+    def start(self) -> None:
+        """Begin to draw; what is printed appears above the bars."""
+        super().start()
+        self._streams = sys.stdout, sys.stderr
+        if self.console.is_terminal:
+            sys.stdout = cast(TextIO, LinesAbove(self.console, sys.stdout))
+            sys.stderr = cast(TextIO, LinesAbove(self.console, sys.stderr))
+
+    def stop(self) -> None:
+        """Remove the bars, and give the streams back."""
+        ours = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, LinesAbove)]
+        super().stop()
+        self.let_go()
+        for stream in ours:
+            stream.finish()
+
     def let_go(self) -> None:
-        """In a forked child: write to the real streams again, and touch nothing else."""
-        if self.live.is_started:
-            sys.stdout, sys.stderr = self._streams
+        """Write to the real streams again; in a forked child touch nothing else."""
+        if isinstance(sys.stdout, LinesAbove):
+            sys.stdout = self._streams[0]
+        if isinstance(sys.stderr, LinesAbove):
+            sys.stderr = self._streams[1]
