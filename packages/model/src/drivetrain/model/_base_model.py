@@ -133,7 +133,7 @@ class BaseModel(BaseModule):
             ModelOutputError: If ``losses`` is no dict, a value is no tensor, or no name contains
                 ``'loss'``.
         """
-        if not isinstance(losses, dict | Mapping):  # dict first: the quicker question
+        if type(losses) is not dict and not isinstance(losses, Mapping):
             raise ModelOutputError(
                 f"{type(self).__name__}.forward(mode='loss') must return a dict of losses, "
                 f"got {type(losses).__name__}"

@@ -6,6 +6,7 @@ from drivetrain.optim._amp import AmpOptimWrapper
 from drivetrain.optim._apex import ApexOptimWrapper
 from drivetrain.optim._build import build_optim_wrapper, build_param_schedulers
 from drivetrain.optim._constructor import DefaultOptimWrapperConstructor
+from drivetrain.optim._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
 from drivetrain.optim._describe import describe
 from drivetrain.optim._errors import (
     AmbiguousUpdateError,
@@ -51,8 +52,6 @@ from drivetrain.optim._reduce_on_plateau import ReduceOnPlateauParamScheduler
 from drivetrain.optim._scheduler import INF, _ParamScheduler
 from drivetrain.optim._schedules import (
     ConstantParamScheduler,
-    CosineAnnealingParamScheduler,
-    CosineRestartParamScheduler,
     ExponentialParamScheduler,
     LinearParamScheduler,
     MultiStepParamScheduler,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from drivetrain.optim._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
 from drivetrain.optim._errors import ParamGroupKeyError
 from drivetrain.optim._reduce_on_plateau import ReduceOnPlateauParamScheduler
 from drivetrain.optim._schedules import (
     ConstantParamScheduler,
-    CosineAnnealingParamScheduler,
-    CosineRestartParamScheduler,
     ExponentialParamScheduler,
     LinearParamScheduler,
     MultiStepParamScheduler,

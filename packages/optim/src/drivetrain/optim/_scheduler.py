@@ -252,3 +252,10 @@ def _differ(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
         return list(ours) != list(theirs)
     return bool(ours != theirs)
+
+
+def require_positive(schedule: _ParamScheduler, **lengths: int) -> None:
+    """Refuse a length below 1, by its name."""
+    for name, length in lengths.items():
+        if length < 1:
+            raise ScheduleError(f"{type(schedule).__name__}: {name} must be >= 1, got {length}")
