@@ -254,6 +254,21 @@ def test_pretty_text_shows_what_has_no_source_and_says_so() -> None:
     assert cfg.dump(strict=False) == text
 
 
+@pytest.mark.parametrize("name", ["c.py", "c.json", "c.yaml"])
+def test_a_lenient_dump_shows_what_the_format_cannot_hold(write, name) -> None:
+    write("unused.py", "")
+    cfg = Config(dict(a=1, b=[object(), math.inf, {(1, 2): 3}], c=dict(type=int)))
+    cfg.b.append(cfg.b)
+
+    cfg.dump(name, strict=False)
+
+    again = Config.fromfile(name)
+    assert again.a == 1
+    assert again.b[0].startswith("<object object")
+    with pytest.raises(DumpError):
+        cfg.dump(name)
+
+
 def test_a_refused_value_is_traced_to_its_line(write) -> None:
     write("c.py", "a = 1\nb = dict(\n    c=object())")
 

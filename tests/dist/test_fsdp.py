@@ -274,6 +274,19 @@ def test_a_folder_of_shards_is_replaced_whole_and_found_incomplete(
             strategy.resume(str(folder))
 
 
+def test_a_file_and_a_folder_of_shards_replace_one_another(ranks: Any, tmp_path: Path) -> None:
+    name = str(tmp_path / "last")
+    for _ in range(2):
+        ranks(_save_twice, name)
+        assert os.path.isdir(name)
+        _save("single", name, {})
+        assert os.path.isfile(name)
+    ranks(_save_twice, name)
+    with _tiny().tiny_builders():
+        assert _prepared("single", str(tmp_path / "runs")).resume(name)["meta"]["iter"] == 2
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("last.re")]
+
+
 def _load_shards_of_three(file: str) -> str:
     with _tiny().tiny_builders():
         strategy = _prepared("fsdp", os.path.dirname(file), state_dict_cfg="local")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,53 @@ def test_a_mistake_in_the_config_is_one_error_not_one_per_process(start, config)
     assert command.finish() == 2
     assert command.text.count("model.widht") <= 2
     assert "Traceback" not in command.text
+
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+from drivetrain.evaluator import BaseMetric
+from drivetrain.runner import Runner
+
+class Count(BaseMetric):
+    def process(self, data_batch, data_samples):  # one result a batch, as many metrics do
+        self.results.append((len(data_samples), float(torch.stack(data_samples).sum())))
+
+    def compute_metrics(self, results):
+        return {"samples": sum(n for n, _ in results), "sum": sum(x for _, x in results)}
+
+class Same(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def val_step(self, data):
+        return data[0]
+
+runner = Runner(
+    Same(), sys.argv[1], launcher="pytorch", val_cfg={}, val_evaluator=Count(),
+    val_dataloader=dict(
+        dataset=[(torch.tensor(float(i)),) for i in range(7)],
+        batch_size=3,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        collate_fn=dict(type="default_collate"),
+    ),
+)
+metrics = runner.val()
+assert metrics == {"samples": 7, "sum": 21.0}, metrics
+"""
+
+
+def test_samples_that_only_make_the_ranks_even_are_not_counted(tmp_path) -> None:
+    """Seven samples on two ranks: one is repeated, and no metric may see it."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py"), str(tmp_path / "work")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -242,6 +242,29 @@ def test_a_contract_that_is_no_range_is_refused(announce, root):
         root.build({"type": "Absent"})
 
 
+def test_a_name_of_another_registry_is_found_without_importing_what_offers_it(announce, root):
+    announce(
+        {"drivetrain.toy_other": "toy_parts", "drivetrain.toy_third": "toy_parts"},
+        {
+            "toy_parts.__init__": "raise SystemError('imported')",
+            "toy_parts._net": "class Net:\n    pass\n",
+        },
+        "toy-parts",
+        "0.3.1",
+    )
+    with pytest.raises(UnknownComponentError) as caught:
+        root.build({"type": "Net"})
+    assert "Perhaps in:    toy-parts 0.3.1, which announces toy_other, toy_third" in str(
+        caught.value
+    )
+    assert "toy_parts" not in sys.modules
+
+
+def test_a_scope_that_nothing_installed_has_is_said_to_be_missing(root):
+    with pytest.raises(UnknownComponentError, match="Nothing that is installed announces scope"):
+        root.build({"type": "mmdet.YOLOX"})
+
+
 def test_a_missing_package_of_ours_is_named(monkeypatch):
     monkeypatch.setattr("drivetrain.registry._explain_unknown.announced", list)
     monkeypatch.setattr(HOOKS, "_module_dict", {})

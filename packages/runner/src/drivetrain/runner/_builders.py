@@ -1,12 +1,11 @@
-"""Turning configs of evaluators, loops, log processors and visualizers into objects."""
+"""Turning configs of loops, log processors and visualizers into objects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.evaluator import BaseMetric, Evaluator
-from drivetrain.registry import EVALUATOR, LOG_PROCESSORS, LOOPS, VISUALIZERS, building
+from drivetrain.registry import LOG_PROCESSORS, LOOPS, VISUALIZERS, building
 from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._log_processor import LogProcessor
@@ -16,26 +15,6 @@ if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
 
 Node = Mapping[str, Any]
-
-
-def build_evaluator(
-    evaluator: Evaluator | BaseMetric | Node | Sequence[Node | BaseMetric],
-) -> Evaluator:
-    """An evaluator from itself, from metrics, or from a config.
-
-    Args:
-        evaluator: An evaluator; one metric or a list of metrics, as objects or configs; or a dict
-            with ``metrics`` and, for an evaluator of another class, ``type``.
-    """
-    if isinstance(evaluator, Evaluator):
-        return evaluator
-    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
-        return EVALUATOR.build({"type": "Evaluator", **evaluator})
-    if isinstance(evaluator, (Mapping, BaseMetric)) or _is_sequence(evaluator):
-        return Evaluator(evaluator)
-    raise TypeError(
-        f"an evaluator is an Evaluator, a metric, a list of metrics or a config, got {evaluator!r}"
-    )
 
 
 def build_log_processor(log_processor: LogProcessor | Node | None) -> LogProcessor:
@@ -118,7 +97,3 @@ def _node(name: str, value: Any) -> Node:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} is a loop or a config of one, got {value!r}")
     return value
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

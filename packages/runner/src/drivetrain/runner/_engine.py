@@ -18,7 +18,7 @@ from drivetrain.config import Config
 from drivetrain.dataset import build_dataloader
 from drivetrain.dist import is_main_process
 from drivetrain.dist.strategy import BaseStrategy
-from drivetrain.evaluator import Evaluator
+from drivetrain.evaluator import Evaluator, build_evaluator
 from drivetrain.logging import MessageHub
 from drivetrain.registry import DefaultScope
 from drivetrain.runner import _builders
@@ -28,6 +28,7 @@ from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
+from drivetrain.runner._run_facts import is_built
 from drivetrain.runner._run_state import RunState
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
@@ -136,13 +137,12 @@ class Engine(RunState):
         self._log_surroundings()
         self.dump_config()
 
-    # ---------------------------------------------------------------- loops and their data, built
-    # on demand
+    # ---------------------------------------------------------------- loops and their data
 
     @property
     def train_loop(self) -> Any:
         """The training loop."""
-        if not isinstance(self._train_loop, BaseLoop):
+        if not is_built(self._train_loop):
             self._require("train")
             self._train_loop = self.build_train_loop(self._train_loop)
         return self._train_loop
@@ -152,7 +152,7 @@ class Engine(RunState):
         """The validation loop, or None where there is no validation."""
         if self._val_loop is None:
             return None
-        if not isinstance(self._val_loop, BaseLoop):
+        if not is_built(self._val_loop):
             self._val_loop = self.build_val_loop(self._val_loop)
         return self._val_loop
 
@@ -161,7 +161,7 @@ class Engine(RunState):
         """The test loop, or None where there is no test."""
         if self._test_loop is None:
             return None
-        if not isinstance(self._test_loop, BaseLoop):
+        if not is_built(self._test_loop):
             self._test_loop = self.build_test_loop(self._test_loop)
         return self._test_loop
 
@@ -201,7 +201,7 @@ class Engine(RunState):
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """An evaluator from itself, from metrics, or from a config."""
-        return _builders.build_evaluator(evaluator)
+        return build_evaluator(evaluator)
 
     def build_train_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
         """A training loop from itself or from a config."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch.utils.data import DataLoader
 
+from drivetrain.dataset import batch_extent
 from drivetrain.dist import autocast
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import LOOPS
@@ -40,6 +41,8 @@ class EvalLoop(BaseLoop):
         super().__init__(runner, dataloader)
         self.evaluator = runner.build_evaluator(evaluator)
         self.fp16 = fp16
+        self._before_iter = f"before_{self.mode}_iter"
+        self._after_iter = f"after_{self.mode}_iter"
         self._losses: dict[str, list[torch.Tensor]] = {}
         metainfo = getattr(self.dataloader.dataset, "metainfo", None)
         if metainfo is not None:
@@ -64,20 +67,31 @@ class EvalLoop(BaseLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Predict one batch, and hand the predictions to the evaluator."""
-        runner, mode = self._runner, self.mode
+        runner = self._runner
         with torch.no_grad():
-            runner.call_hook(f"before_{mode}_iter", batch_idx=idx, data_batch=data_batch)
-            step = runner.model.val_step if mode == "val" else runner.model.test_step
+            runner.call_hook(self._before_iter, batch_idx=idx, data_batch=data_batch)
+            step = runner.model.val_step if self.mode == "val" else runner.model.test_step
             if self.fp16:
                 with autocast(enabled=True):
                     outputs = step(data_batch)
             else:
                 outputs = step(data_batch)
             outputs = self._take_losses(outputs)
-            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-            runner.call_hook(
-                f"after_{mode}_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs
+            self.evaluator.process(
+                data_samples=outputs, data_batch=data_batch, **self._padding(idx)
             )
+            runner.call_hook(
+                self._after_iter, batch_idx=idx, data_batch=data_batch, outputs=outputs
+            )
+
+    def _padding(self, idx: int) -> dict[str, int]:
+        """How many samples of a batch only make the ranks even: no metric may count them."""
+        if not self._runner.distributed:
+            return {}
+        extent = batch_extent(self.dataloader, idx)
+        if extent.num_padded == 0:
+            return {}
+        return {"num_samples": extent.num_samples, "num_padded": extent.num_padded}
 
     def _take_losses(self, outputs: Any) -> Any:
         """Remove the element that a model may append to its predictions to report its losses."""

@@ -7,8 +7,12 @@ from typing import Any
 
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.logging import MMLogger
-from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._progress import Progress
+
+
+def is_built(loop: Any) -> bool:
+    """Whether ``loop`` is a loop, not the config of one; asked several times an iteration."""
+    return loop is not None and not isinstance(loop, dict)
 
 
 class RunFacts(ABC):
@@ -94,26 +98,27 @@ class RunFacts(ABC):
     @property
     def has_train_loop(self) -> bool:
         """Whether the training loop is built."""
-        return isinstance(self._train_loop, BaseLoop)
+        return is_built(self._train_loop)
 
     @property
     def progress(self) -> Progress:
         """Position of the training at its last step border."""
-        loop = self._train_loop
-        if not isinstance(loop, BaseLoop):
+        if not self.has_train_loop:
             return Progress()
-        progress = getattr(loop, "progress", None)
+        progress = getattr(self._train_loop, "progress", None)
         return progress if progress is not None else Progress(epoch=self.epoch, iter=self.iter)
 
     @property
     def epoch(self) -> int:
         """Index of the training epoch in progress."""
-        return self._train_loop.epoch if self.has_train_loop else 0
+        loop = self._train_loop
+        return loop.epoch if is_built(loop) else 0
 
     @property
     def iter(self) -> int:
         """Index of the training iteration in progress."""
-        return self._train_loop.iter if self.has_train_loop else 0
+        loop = self._train_loop
+        return loop.iter if is_built(loop) else 0
 
     @property
     def max_epochs(self) -> int:

@@ -26,16 +26,22 @@ class IterTimerHook(Hook):
         self._iter_end_s = perf_counter()
         self._train_s = 0.0
         self._train_iters = 0
+        self._max_iters = 0
         self._eval_s = 0.0
+        self._eval_batches = 0
 
     def before_train(self, runner: Engine) -> None:
         """Count from here: what ran before a resume says nothing about this machine's pace."""
         self._train_s = 0.0
         self._train_iters = 0
+        self._max_iters = runner.max_iters
 
     def _before_epoch(self, runner: Engine, mode: str = "train") -> None:
         self._iter_end_s = perf_counter()
-        self._eval_s = 0.0
+        if mode != "train":
+            self._eval_s = 0.0
+            loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
+            self._eval_batches = len(loader)
 
     def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """The batch is here: what passed since the last iteration was waiting for it."""
@@ -56,7 +62,7 @@ class IterTimerHook(Hook):
         self._train_iters += 1
         hub = runner.message_hub
         hub.update_scalar("train/time", elapsed_s)
-        left = runner.max_iters - runner.iter - 1
+        left = self._max_iters - runner.iter - 1
         hub.update_info("eta", self._train_s / self._train_iters * left)
 
     def before_val_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
@@ -71,19 +77,19 @@ class IterTimerHook(Hook):
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """As for training; the end is that of this pass."""
-        self._after_eval_iter(runner, "val/time", batch_idx, len(runner.val_dataloader))
+        self._after_eval_iter(runner, "val/time", batch_idx)
 
     def after_test_iter(
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """As for training; the end is that of this pass."""
-        self._after_eval_iter(runner, "test/time", batch_idx, len(runner.test_dataloader))
+        self._after_eval_iter(runner, "test/time", batch_idx)
 
-    def _after_eval_iter(self, runner: Engine, name: str, batch_idx: int, total: int) -> None:
+    def _after_eval_iter(self, runner: Engine, name: str, batch_idx: int) -> None:
         now_s = perf_counter()
         elapsed_s = now_s - self._iter_end_s
         self._iter_end_s = now_s
         self._eval_s += elapsed_s
         runner.message_hub.update_scalar(name, elapsed_s)
-        left = total - batch_idx - 1
+        left = self._eval_batches - batch_idx - 1
         runner.message_hub.update_info("eta", self._eval_s / (batch_idx + 1) * left)
