@@ -210,8 +210,8 @@ class Config(MutableMapping[Any, Any]):
 
         Args:
             file: Path ending in ``.py``, ``.json``, ``.yaml`` or ``.yml``; ``None`` for text.
-            strict: Whether a value that the format cannot hold is an error. If not, Python text is
-                written as :attr:`pretty_text` shows it.
+            strict: Whether a value that the format cannot hold is an error. If not, it is shown as
+                text, in Python as :attr:`pretty_text` shows it.
 
         Returns:
             Without ``file``: text in the format of :attr:`filename`, Python if there is none.

@@ -15,13 +15,21 @@ from drivetrain.config._sources import Format
 def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True) -> str:
     """``config`` in one of the three formats.
 
+    Args:
+        config: The content.
+        file_format: The format.
+        strict: Whether a value that the format cannot hold is an error, or shown as text.
+
     Raises:
-        DumpError: If the format cannot hold a value.
+        DumpError: If ``strict`` and the format cannot hold a value.
     """
     if file_format == "py":
         return to_python(config, strict=strict)
-    _check(config, file_format, "", set())
-    data = plain(config)
+    if strict:
+        _check(config, file_format, "", set())
+        data = plain(config)
+    else:
+        data = _shown(config, file_format, set())
     if file_format == "json":
         import json  # only JSON needs it
 
@@ -58,6 +66,28 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
             "dump to .py, or store a plain value",
             path=path,
         )
+
+
+def _shown(value: Any, file_format: Format, open_ids: set[int]) -> Any:
+    """``value`` with whatever the format cannot hold shown as text."""
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in open_ids:
+            return "..."
+        open_ids.add(id(value))
+        if isinstance(value, dict):
+            result: Any = {
+                key if _is_key(key, file_format) else repr(key): _shown(item, file_format, open_ids)
+                for key, item in dict.items(value)
+            }
+        else:
+            result = [_shown(item, file_format, open_ids) for item in value]
+        open_ids.discard(id(value))
+        return result
+    try:
+        _check(value, file_format, "", set())
+    except DumpError:
+        return repr(value)
+    return plain(value)
 
 
 def _is_key(key: Any, file_format: Format) -> bool:
