@@ -16,7 +16,6 @@ from drivetrain.checkpoint import (
     _load_checkpoint,
     get_state_dict,
     load_state_dict,
-    save_checkpoint,
     weights_to_cpu,
 )
 from drivetrain.dist.__about__ import __version__
@@ -33,7 +32,11 @@ from drivetrain.dist._randomness import (
 )
 from drivetrain.dist.strategy._learning_rate import scale_lr
 from drivetrain.dist.strategy._session import Session
-from drivetrain.dist.strategy._sharded_checkpoint import is_sharded_checkpoint, load_sharded
+from drivetrain.dist.strategy._sharded_checkpoint import (
+    is_sharded_checkpoint,
+    load_sharded,
+    write_file,
+)
 from drivetrain.logging import MMLogger
 from drivetrain.registry import FUNCTIONS, MODELS
 
@@ -408,7 +411,7 @@ class BaseStrategy(ABC):
         checkpoint = self._assemble(save_optimizer, save_param_scheduler, extra_ckpt or {})
         if callback is not None:
             callback(checkpoint)
-        run_on_main(lambda: save_checkpoint(checkpoint, filename, backend_args=backend_args))
+        run_on_main(lambda: write_file(checkpoint, filename, backend_args=backend_args))
 
     def load_checkpoint(
         self,

@@ -15,6 +15,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,24 +116,53 @@ def load_sharded(folder: str, model: nn.Module | None, optim_wrapper: Any = None
     return {**rest, **checkpoint}
 
 
+def write_file(checkpoint: dict[str, Any], filename: str, **options: Any) -> None:
+    """Write a checkpoint as one file, also where a folder of shards is."""
+    if not is_sharded_checkpoint(filename):
+        save_checkpoint(checkpoint, filename, **options)
+        return
+    with _out_of_the_way(filename):
+        save_checkpoint(checkpoint, filename, **options)
+
+
 def merge_shards(folder: str, filename: str) -> None:
     """Write a folder of shards as one file that every strategy reads; one process does it."""
     save_checkpoint(load_sharded(folder, None), filename)
 
 
 def _fresh_folder(path: str) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    _remove(path)
     os.makedirs(path)
 
 
 def _put_in_place(partial: str, folder: str) -> None:
-    replaced = folder + _REPLACED
-    shutil.rmtree(replaced, ignore_errors=True)
-    if os.path.isdir(folder):
-        os.rename(folder, replaced)
-    os.rename(partial, folder)
+    with _out_of_the_way(folder):
+        os.rename(partial, folder)
     _sync_folder(os.path.dirname(folder) or ".")
-    shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def _out_of_the_way(path: str) -> Iterator[None]:
+    """Move what is at ``path`` aside for the body, then remove it; put it back if that fails."""
+    replaced = path + _REPLACED
+    _remove(replaced)
+    if not os.path.exists(path):
+        yield
+        return
+    os.rename(path, replaced)
+    try:
+        yield
+    except BaseException:
+        os.rename(replaced, path)
+        raise
+    _remove(replaced)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.remove(path)
 
 
 def _sync_folder(path: str) -> None:
