@@ -247,13 +247,13 @@ def test_a_name_of_another_registry_is_found_without_importing_what_offers_it(an
         {"drivetrain.toy_other": "toy_parts", "drivetrain.toy_third": "toy_parts"},
         {
             "toy_parts.__init__": "raise SystemError('imported')",
-            "toy_parts._net": "class Net:\n    pass\n",
+            "toy_parts._net": "class OnlyHere:\n    pass\n",
         },
         "toy-parts",
         "0.3.1",
     )
     with pytest.raises(UnknownComponentError) as caught:
-        root.build({"type": "Net"})
+        root.build({"type": "OnlyHere"})
     assert "Perhaps in:    toy-parts 0.3.1, which announces toy_other, toy_third" in str(
         caught.value
     )

@@ -5,7 +5,10 @@ Imported when the first name is not found.
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from drivetrain.registry._building import current_place
@@ -16,6 +19,7 @@ from drivetrain.registry._live import live_registries
 from drivetrain.registry._nearest import nearest, quoted
 from drivetrain.registry._scope import ROOT_SCOPE, canonical_scope
 
+_MAX_FILES = 300
 # Who offers components for the root registries, for an advice what to install. Names only: this
 # package imports none of them.
 _OFFERED_BY = {
@@ -71,7 +75,7 @@ def explain_unknown(
             ("Failed:", f"{provider.label} ({provider.announced_by}): {one_line(provider.error)}"),
             ("", shown_traceback(provider.error)),
         ]
-    details += _remedy(registry, searched, failure or (failed and failed[0].error))
+    details += _remedy(registry, key, searched, failure or (failed and failed[0].error))
     err = UnknownComponentError(summary, tuple(details))
     path, locate = current_place()
     err.placed(path, None, locate)
@@ -149,20 +153,63 @@ def _shown_search(searched: list[Any], scope: str | None, order: list[Any]) -> s
 
 def _elsewhere(key: str, searched: list[Any]) -> list[tuple[str, str]]:
     tail = key.rpartition(".")[2]
-    found = []
-    for place in live_registries():
-        if place not in searched and tail in place.module_dict:
-            found.append(f"registry {place.name!r} as '{place.scope}.{tail}'")
-    return [("It exists in:", ", ".join(list(dict.fromkeys(found))[:3]))] if found else []
+    found = [
+        f"registry {place.name!r} as '{place.scope}.{tail}'"
+        for place in live_registries()
+        if place not in searched and tail in place.module_dict
+    ]
+    if found:
+        return [("It exists in:", ", ".join(list(dict.fromkeys(found))[:3]))]
+    for provider in announced():
+        if not provider.imported and _defines(provider, tail):
+            registries = [p.registry for p in announced() if p.module == provider.module]
+            shown = f"{provider.label}, which announces {', '.join(registries)}"
+            return [("Perhaps in:", shown)]
+    return []
 
 
-def _remedy(registry: Any, searched: list[Any], failure: Any) -> list[tuple[str, str]]:
+def _defines(provider: Provider, name: str) -> bool:
+    """Whether the source of a module that is not imported yet defines a name.
+
+    An error is no reason to import what nobody asked for, so its files are only read.
+    """
+    parent = provider.module.rpartition(".")[0]
+    if not name.isidentifier() or (parent and parent not in sys.modules):
+        return False  # finding the module would import its parent
+    try:
+        spec = find_spec(provider.module)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or spec.origin is None:
+        return False
+    files = [Path(spec.origin)]
+    for folder in spec.submodule_search_locations or ():
+        files += sorted(Path(folder).rglob("*.py"))[:_MAX_FILES]
+    pattern = re.compile(rf"^(?:class|def) {name}\b", re.MULTILINE)
+    return any(pattern.search(_source(file)) for file in files)
+
+
+def _source(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _remedy(registry: Any, key: str, searched: list[Any], failure: Any) -> list[tuple[str, str]]:
     if failure:
         return [("To do:", "repair that import; then the name can be looked up")]
     package = _OFFERED_BY.get(registry.root.name)
     installed = {p.distribution for p in announced()}
     is_ours = any(canonical_scope(place.scope) == ROOT_SCOPE for place in searched)
     advice = []
+    scope, _ = registry.split_scope_key(key)
+    if (
+        scope is not None
+        and registry._known_registry_of(scope) is None
+        and scope not in sys.modules
+    ):
+        advice.append(("Not installed?", f"Nothing that is installed announces scope {scope!r}."))
     if package is not None and package not in installed and is_ours:
         advice.append(("Not installed:", f"{package}, which offers some: pip install {package}"))
     advice.append(("Your own?", "Register it, and list its module in `custom_imports`."))
