@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,27 @@ def test_the_mpi_backend_is_refused_where_torch_has_none(env: dict[str, str]) ->
     env.update(_MPI)
     with pytest.raises(dist.BackendError, match="has no 'mpi' backend"):
         dist.init_dist("mpi", backend="mpi")
+
+
+def _alone(env: dict[str, str], port: int) -> None:
+    env.update(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_dist("pytorch", backend="gloo", timeout=1)
+
+
+def test_a_rank_that_never_comes_is_an_error_after_the_timeout(env: dict[str, str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(dist.GroupError, match=f"rank 0 of 2 could not meet .*127.0.0.1:{port}"):
+        _alone(env, port)
+    assert not dist.is_distributed()
+
+
+def test_a_port_in_use_is_named(env: dict[str, str]) -> None:
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(dist.GroupError, match=rf"127.0.0.1:{port}(.|\n)*in use"):
+            _alone(env, port)
+    assert not dist.is_distributed()
