@@ -80,9 +80,15 @@ class TensorboardVisBackend(BaseVisBackend):
         **kwargs: Any,
     ) -> None:
         """Write each number as a point of its curve; ``file_path`` is not used."""
+        # Loaded already by the writer; its names are made at run time, so no type checker sees them.
+        from tensorboard.compat.proto import summary_pb2
+
+        summary: Any = summary_pb2
+        writer: Any = self.experiment
         numbers, at = curves(scalar_dict, step)
-        for name, value in numbers.items():
-            self.experiment.add_scalar(name, value, at)
+        values = [summary.Summary.Value(tag=n, simple_value=v) for n, v in numbers.items()]
+        # One event for all: add_scalar would wake the thread that writes for each of them.
+        writer.file_writer.add_summary(summary.Summary(value=values), at)
 
     def close(self) -> None:
         """Write what is left, and close the event file; recording again opens a new one."""
