@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -179,3 +180,18 @@ def test_a_runner_without_training_parts_takes_the_weights_of_what_it_resumes(
     runner = make_runner(resume=True, **dict.fromkeys(names))
     runner.val()
     assert_same(dict(trained.model.state_dict()), dict(runner.model.state_dict()))
+
+
+def test_a_resume_on_other_data_warns_and_goes_on(make_runner, points, loader_of, tmp_path) -> None:
+    """Metainfo may hold arrays; they are saved as tensors, and compared."""
+    dataset = points()
+    dataset.metainfo = {"palette": np.arange(6).reshape(2, 3), "classes": ("a", "b")}
+    make_runner(train_dataloader=loader_of(dataset=dataset)).train()
+    same = make_runner(train_dataloader=loader_of(dataset=dataset), resume=True)
+    same.load_or_resume()
+    other = make_runner(resume=True)
+    other.load_or_resume()
+    logs = {
+        r: next((tmp_path / "work").glob(f"{r.timestamp}/*.log")).read_text() for r in (same, other)
+    }
+    assert "is this the same dataset?" in logs[other]

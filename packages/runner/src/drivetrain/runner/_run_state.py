@@ -9,14 +9,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.checkpoint import CheckpointFolder, NotPlainDataError, as_plain_data
 from drivetrain.config import Config
 from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
 from drivetrain.fileio import join_path
 from drivetrain.logging import MessageHub
 from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._hook_list import HookList
-from drivetrain.runner._plain_data import to_plain
 from drivetrain.runner._progress import Progress
 from drivetrain.runner._run_facts import RunFacts
 
@@ -125,9 +124,25 @@ class RunState(RunFacts):
         if states and self.rank < len(states):
             load_random_state_dict(states[self.rank])
 
+    def _dataset_meta(self) -> dict[str, Any] | None:
+        """Metainfo of the training data, as plain data; what has no plain form as its ``repr``."""
+        if not self.has_train_loop:
+            return None
+        metainfo = getattr(self.train_dataloader.dataset, "metainfo", None)
+        if metainfo is None:
+            return None
+        plain = {}
+        for key, value in dict(metainfo).items():
+            try:
+                plain[key] = as_plain_data(value)
+            except NotPlainDataError:
+                plain[key] = repr(value)
+        return plain
+
     def _warn_of_other_data(self, dataset_meta: Any) -> None:
-        current = to_plain(getattr(self.train_dataloader.dataset, "metainfo", None))
-        if dataset_meta is not None and dataset_meta != current:
+        current = self._dataset_meta()
+        # As texts: metainfo may hold tensors, whose comparison is no single truth.
+        if dataset_meta is not None and repr(dataset_meta) != repr(current):
             self.logger.warning(
                 "The dataset's metainfo differs from the checkpoint's: is this the same dataset?\n"
                 f"  Checkpoint: {dataset_meta}\n"
@@ -205,15 +220,11 @@ class RunState(RunFacts):
                 "experiment_name": self.experiment_name,
                 "time": time.strftime("%Y%m%d_%H%M%S"),
                 "drivetrain_version": __version__,
-                "dataset_meta": to_plain(
-                    getattr(self.train_dataloader.dataset, "metainfo", None)
-                    if self.has_train_loop
-                    else None
-                ),
+                "dataset_meta": self._dataset_meta(),
             },
             "progress": progress.state_dict(),
             "message_hub": self.message_hub.state_dict(),
-            "hooks": to_plain(self._hook_list.state_dict()),
+            "hooks": self._hook_list.state_dict(),
         }
         self.strategy.save_checkpoint(
             path,
