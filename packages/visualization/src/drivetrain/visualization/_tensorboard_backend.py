@@ -80,7 +80,7 @@ class TensorboardVisBackend(BaseVisBackend):
         **kwargs: Any,
     ) -> None:
         """Write each number as a point of its curve; ``file_path`` is not used."""
-        # Loaded already by the writer; its names are made at run time, so no type checker sees them.
+        # Loaded by the writer already. Its names are made at run time: no type checker sees them.
         from tensorboard.compat.proto import summary_pb2
 
         summary: Any = summary_pb2
