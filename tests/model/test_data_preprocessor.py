@@ -55,6 +55,26 @@ def test_what_is_in_place_is_not_copied() -> None:
     assert BaseDataPreprocessor()([tensor])[0] is tensor
 
 
+class Fields(Element):
+    """An element whose fields can be looked at."""
+
+    def __init__(self, *fields, device: str = "cpu") -> None:
+        super().__init__(device)
+        self.fields = fields
+
+    def values(self):
+        return list(self.fields)
+
+
+def test_an_element_whose_tensors_are_in_place_is_not_copied() -> None:
+    preprocessor = BaseDataPreprocessor()
+    inner = Fields(torch.ones(1))
+    element = Fields(torch.ones(1), "name", inner)
+    assert preprocessor([element])[0] is element
+    far = Fields(torch.ones(1), Fields(torch.ones(1, device="meta")))
+    assert preprocessor([far])[0] is not far
+
+
 def test_it_follows_the_model_that_it_is_part_of() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:

@@ -458,3 +458,23 @@ def test_a_metric_that_was_not_measured_is_named() -> None:
 def test_numbers_that_cannot_be_are_refused(make, error, text) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+@given(stop=st.integers(0, 14))
+def test_a_restored_plateau_goes_on_as_if_it_had_never_stopped(stop) -> None:
+    values = [3.0, 2.0, 2.0, 2.0, 1.0, 4.0, 4.0, 4.0, 4.0, 4.5, 4.5, 4.5, 0.5, 0.5, 0.5]
+    settings = {"monitor": "acc", "patience": 1, "cooldown": 1, "factor": 0.5}
+    whole = ReduceOnPlateauLR(optimizer(), **settings)
+    for value in values[:stop]:
+        whole.step({"acc": value})
+    file = io.BytesIO()
+    torch.save([whole.state_dict(), whole.optimizer.state_dict()], file)
+    file.seek(0)
+    schedule_state, optimizer_state = torch.load(file, weights_only=True)
+    resumed = ReduceOnPlateauLR(optimizer(), **settings)
+    resumed.load_state_dict(schedule_state)
+    resumed.optimizer.load_state_dict(optimizer_state)
+    for value in values[stop:]:
+        whole.step({"acc": value})
+        resumed.step({"acc": value})
+        assert resumed.get_last_value() == whole.get_last_value()
