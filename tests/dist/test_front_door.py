@@ -34,7 +34,7 @@ def test_every_name_of_the_front_door_exists_and_is_listed_once(module: ModuleTy
 
 
 def test_the_documented_names_are_there() -> None:
-    """Those of the reference engine's ``dist`` and ``device``, and the wrappers of its ``model``."""
+    """The reference engine's ``dist`` and ``device``, and the wrappers of its ``model``."""
     documented = """
         gather gather_object all_gather all_gather_object all_reduce all_reduce_dict
         all_reduce_params broadcast sync_random_seed broadcast_object_list collect_results

@@ -269,6 +269,9 @@ def test_a_folder_of_shards_is_replaced_whole_and_found_incomplete(
         assert strategy.resume(str(folder))["meta"]["iter"] == 2
         assert strategy.param_schedulers[0].steps == 2
         assert [p.name for p in tmp_path.iterdir() if p.name.startswith("last")] == ["last"]
+        folder.rename(tmp_path / "last.replaced")  # killed between the two renames of a save
+        assert strategy.resume(str(folder))["meta"]["iter"] == 2
+        (tmp_path / "last.replaced").rename(folder)
         (folder / "rest.pth").unlink()
         with pytest.raises(dist.StrategyError, match=r"not complete; rest\.pth is missing"):
             strategy.resume(str(folder))

@@ -45,7 +45,7 @@ Target = Callable[[str, torch.Size, torch.dtype], Tensor]
 
 def is_sharded_checkpoint(filename: str) -> bool:
     """Whether there is a folder of shards at ``filename``, complete or not."""
-    return os.path.isdir(filename) and os.path.isfile(os.path.join(filename, ".metadata"))
+    return os.path.isfile(os.path.join(_where(filename), ".metadata"))
 
 
 def save_sharded(
@@ -94,6 +94,7 @@ def load_sharded(folder: str, model: nn.Module | None, optim_wrapper: Any = None
     Raises:
         StrategyError: If the folder is not complete.
     """
+    folder = _where(folder)
     rest_file = os.path.join(folder, _REST)
     if not os.path.isfile(rest_file):
         raise StrategyError(
@@ -130,6 +131,12 @@ def merge_shards(folder: str, filename: str) -> None:
     save_checkpoint(load_sharded(folder, None), filename)
 
 
+def _where(folder: str) -> str:
+    """The folder, or what it was to replace when the process was killed between two renames."""
+    replaced = folder.rstrip("/") + _REPLACED
+    return replaced if not os.path.exists(folder) and os.path.isdir(replaced) else folder
+
+
 def _fresh_folder(path: str) -> None:
     _remove(path)
     os.makedirs(path)
@@ -145,10 +152,11 @@ def _put_in_place(partial: str, folder: str) -> None:
 def _out_of_the_way(path: str) -> Iterator[None]:
     """Move what is at ``path`` aside for the body, then remove it; put it back if that fails."""
     replaced = path + _REPLACED
-    _remove(replaced)
-    if not os.path.exists(path):
+    if not os.path.exists(path):  # perhaps since a kill, and what was replaced is all there is
         yield
+        _remove(replaced)
         return
+    _remove(replaced)
     os.rename(path, replaced)
     try:
         yield
