@@ -290,6 +290,21 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         Config(node).dump("unused.json")
 
 
+def test_a_dump_that_fails_leaves_the_old_file(tmp_path) -> None:
+    path = tmp_path / "c.json"
+    Config(dict(a=1)).dump(path)
+
+    with pytest.raises(DumpError, match="lone surrogate"):
+        Config(dict(a="\ud800")).dump(path)
+    with pytest.raises(DumpError, match="lone surrogate"):
+        Config(dict(a="\ud800")).dump(tmp_path / "c.yaml")
+    with pytest.raises(OSError, match="No such file"):
+        Config(dict(a=1)).dump(tmp_path / "nowhere" / "c.py")
+
+    assert Config.fromfile(path) == dict(a=1)
+    assert [each.name for each in tmp_path.iterdir()] == ["c.json"]
+
+
 def test_a_format_that_is_none_is_refused(tmp_path) -> None:
     with pytest.raises(UnsupportedFormatError, match=r"not .toml"):
         Config(dict(a=1)).dump(tmp_path / "c.toml")

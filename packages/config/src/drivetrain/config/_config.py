@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.config._compare import digest_of
 from drivetrain.config._configdict import ConfigDict, fresh_node
 from drivetrain.config._custom_imports import IMPORTS_KEY, import_modules, imports_of
-from drivetrain.config._dump import to_text
+from drivetrain.config._dump import to_text, write_whole
 from drivetrain.config._errors import (
     CircularBaseError,
     DumpError,
@@ -223,8 +223,7 @@ class Config(MutableMapping[Any, Any]):
         if file is None:
             return self._to_text(format_of(self._filename) if self._filename else "py", strict)
         text = self._to_text(format_of(os.fspath(file)), strict)
-        with open(file, "w", encoding="utf-8", newline="\n") as output:
-            output.write(text)
+        write_whole(os.fspath(file), text)
         return None
 
     def _to_text(self, file_format: Format, strict: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from drivetrain.config._configdict import plain
@@ -36,7 +37,35 @@ def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True)
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
     from drivetrain.config._yaml import dump_yaml  # slow to import
 
-    return dump_yaml(data)
+    try:
+        return dump_yaml(data)
+    except UnicodeEncodeError as err:
+        raise DumpError(f"YAML cannot hold a lone surrogate: {err}") from err
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a text file that is there whole or not at all.
+
+    Raises:
+        DumpError: If the text has lone surrogates, which no file can hold as UTF-8.
+        OSError: If the file cannot be written.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as err:
+        raise DumpError(f"no UTF-8 file can hold a lone surrogate: {err}") from err
+    target = os.path.realpath(path)
+    beside = f"{target}.{os.getpid()}.tmp"
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
 
 
 def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:
