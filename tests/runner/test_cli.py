@@ -195,6 +195,7 @@ MISTAKES = {
         "test_evaluator: no 'CliAcuracy'",
     ),
     "unknown argument": (["train", "tiny.py", "+model.depth=3"], 2, "takes no argument 'depth'"),
+    "place of a mistake": (["train", "tiny.py", "model.type=CliNat"], 2, "tiny.py:3"),
     "nothing to resume": (["train", "tiny.py", "--resume"], 2, "there is no checkpoint in"),
     "work dir below a file": (["train", "tiny.py", "--work-dir", "tiny.py/x"], 1, "tiny.py"),
     "dataset that is not there": (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivetrain.config import Config
+from drivetrain.config import Config, ConfigError
 from drivetrain.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -43,7 +43,7 @@ _ROOTS: dict[str, Registry[Any] | Root] = {
     "custom_hooks": _HOOK,
     "log_processor": Root(LOG_PROCESSORS, default_type="LogProcessor"),
     "visualizer": Root(VISUALIZERS, given=("name", "save_dir"), default_type="Visualizer"),
-    "visualizer.vis_backends": Root(VISBACKENDS, given=("save_dir",)),
+    "visualizer.vis_backends": Root(VISBACKENDS, given=("save_dir",), consumed=("name",)),
     **{
         f"{stage}_dataloader.{part}": root
         for stage in ("train", "val", "test")
@@ -73,7 +73,19 @@ def check_config(cfg: Config) -> None:
             roots[f"{stage}_evaluator.metrics"] = METRICS
         else:
             roots[f"{stage}_evaluator"] = METRICS
-    check(cfg, roots).raise_if_bad()
+    check(cfg, roots, locate=locator(cfg)).raise_if_bad()
+
+
+def locator(cfg: Config) -> Callable[[str], str | None]:
+    """A function that tells for a dotted path in which file and line ``cfg`` got its value."""
+
+    def locate(path: str) -> str | None:
+        try:
+            return str(cfg.origin(path)[0])
+        except ConfigError:
+            return None
+
+    return locate
 
 
 def _is_ours(cfg: Config, path: str) -> bool:

@@ -20,9 +20,10 @@ from drivetrain.dist import is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator, build_evaluator
 from drivetrain.logging import MessageHub
-from drivetrain.registry import DefaultScope
+from drivetrain.registry import DefaultScope, building
 from drivetrain.runner import _builders
 from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._config_check import locator
 from drivetrain.runner._errors import MissingPartError, RunnerConfigError
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._log_file import log_to_file
@@ -304,10 +305,10 @@ class Engine(RunState):
             MissingPartError: If the parts of a training were not given.
         """
         self._require("train")
-        loop = self.train_loop
-        if self._val_loop is not None:
+        with building("", locate=locator(self.cfg)):
+            loop = self.train_loop
             self.val_loop  # a mistake in it should show now, not after the first epoch  # noqa: B018
-        self._prepare(training=True)
+            self._prepare(training=True)
         self.call_hook("before_run")
         # Hooks that take part in loading were set up by before_run.
         self.load_or_resume()
@@ -326,7 +327,7 @@ class Engine(RunState):
         Raises:
             MissingPartError: If the parts of a validation were not given.
         """
-        return self._evaluate("val", self.val_loop)
+        return self._evaluate("val")
 
     def test(self) -> dict[str, float]:
         """Test, and return the metrics.
@@ -334,11 +335,13 @@ class Engine(RunState):
         Raises:
             MissingPartError: If the parts of a test were not given.
         """
-        return self._evaluate("test", self.test_loop)
+        return self._evaluate("test")
 
-    def _evaluate(self, stage: str, loop: Any) -> dict[str, float]:
+    def _evaluate(self, stage: str) -> dict[str, float]:
         self._require(stage)
-        self._prepare(training=False)
+        with building("", locate=locator(self.cfg)):
+            loop = self.val_loop if stage == "val" else self.test_loop
+            self._prepare(training=False)
         self.call_hook("before_run")
         self.load_or_resume()
         metrics = loop.run()
