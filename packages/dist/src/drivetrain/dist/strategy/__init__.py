@@ -1,9 +1,19 @@
 """Strategies: how one and the same model is trained on one device or on many."""
 
+from drivetrain.dist._protocols import OptimizerWrapper, Scheduler, TrainableModel
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._ddp import DDPStrategy
 from drivetrain.dist.strategy._fsdp import FSDPStrategy
 from drivetrain.dist.strategy._sharded_checkpoint import merge_shards
 from drivetrain.dist.strategy._single import SingleDeviceStrategy
 
-__all__ = ["BaseStrategy", "DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy", "merge_shards"]
+__all__ = [
+    "BaseStrategy",
+    "DDPStrategy",
+    "FSDPStrategy",
+    "OptimizerWrapper",
+    "Scheduler",
+    "SingleDeviceStrategy",
+    "TrainableModel",
+    "merge_shards",
+]

@@ -145,7 +145,7 @@ class Session:
             "name": self.experiment_name,
             "file_mode": "a",
             "log_file": os.path.join(self.log_dir, f"{self.timestamp}.log"),
-            **self.log,
+            **{key: value for key, value in self.log.items() if value is not None},
         }
         self.logger = MMLogger.get_instance(**options)
 
