@@ -34,7 +34,7 @@ class Config:
 
     pretty_text = "lr = 0.1\n"
 
-    def dump(self, path):
+    def dump(self, path, *, strict=True):
         with open(path, "w") as file:
             file.write(self.pretty_text)
 

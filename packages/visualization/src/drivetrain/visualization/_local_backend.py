@@ -75,7 +75,8 @@ class LocalVisBackend(BaseVisBackend):
     @force_init_env
     def add_config(self, config: ConfigLike, **kwargs: Any) -> None:
         """Write the config to its file."""
-        config.dump(self._path(self._config_save_file))
+        # Not strict: a config that was made in code may hold objects, which show as their repr.
+        config.dump(self._path(self._config_save_file), strict=False)
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: Any) -> None:
