@@ -32,8 +32,6 @@ class BaseAveragedModel(nn.Module, ABC):
         ModelArgumentError: If ``interval`` is below 1.
     """
 
-    steps: Tensor
-
     def __init__(
         self,
         model: nn.Module,
@@ -56,8 +54,8 @@ class BaseAveragedModel(nn.Module, ABC):
             self.module = self.module.to(device)
         self.interval = interval
         self.update_buffers = update_buffers
-        self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device=device))
-        self._count = 0  # the same number as `steps`; reading that one may wait for a device
+        self._count = 0
+        self._buffers["steps"] = torch.tensor(0, dtype=torch.long, device=device)
         self._targets: _Targets | None = None
         self._source: ModuleSlots | None = None
 
@@ -106,7 +104,16 @@ class BaseAveragedModel(nn.Module, ABC):
             self._average(averaged, current)
         _copy(copied, originals)
         self._count += 1
-        self.steps.fill_(self._count)
+
+    @property
+    def steps(self) -> Tensor:
+        """Calls of :meth:`update_parameters` so far; a buffer, written when somebody looks."""
+        steps = self._buffers["steps"]
+        return steps.fill_(self._count)  # type: ignore[union-attr]  # it is never None
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.steps.detach()  # brings the buffer up to date
+        super()._save_to_state_dict(*args, **kwargs)
 
     def _average(self, averaged: list[Tensor], source: list[Tensor]) -> None:
         if self._targets is not None and self._targets.devices != devices_of(source):
@@ -129,7 +136,7 @@ class BaseAveragedModel(nn.Module, ABC):
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self._count = int(self.steps)
+        self._count = int(self._buffers["steps"])  # type: ignore[arg-type]  # it is never None
         self._targets = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BaseAveragedModel:

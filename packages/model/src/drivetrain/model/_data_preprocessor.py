@@ -52,7 +52,7 @@ class BaseDataPreprocessor(nn.Module):
         if kind is dict:
             return {key: self.cast_data(value) for key, value in data.items()}
         if kind is list or kind is tuple:
-            return kind([self.cast_data(item) for item in data])
+            return kind(self._cast_items(data))
         if data is None or isinstance(data, str | bytes | int | float):
             return data
         rebuild: Callable[..., Any] = type(data)
@@ -74,6 +74,12 @@ class BaseDataPreprocessor(nn.Module):
             training: Whether the model is being trained; for augmentation.
         """
         return self.cast_data(data)
+
+    def _cast_items(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
+        # Tensors in place are passed right here: a call for each would be most of the time.
+        home = self._device if self._dtype is None else None
+        cast = self.cast_data
+        return [x if isinstance(x, Tensor) and x.device == home else cast(x) for x in items]
 
     def _is_in_place(self, value: Any) -> bool:
         """Tell whether moving ``value`` would change nothing; moving one element takes 25 us."""
