@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,9 +19,7 @@ from drivetrain.checkpoint import (
 from drivetrain.dist.__about__ import __version__
 from drivetrain.dist._ddp import unwrapped
 from drivetrain.dist._device import get_device
-from drivetrain.dist._environment import collect_env
 from drivetrain.dist._errors import StrategyError
-from drivetrain.dist._group import get_rank, get_world_size, is_distributed
 from drivetrain.dist._objects import gather_object, run_on_all, run_on_main
 from drivetrain.dist._randomness import (
     derived_random_state,
@@ -31,21 +27,25 @@ from drivetrain.dist._randomness import (
     random_state_dict,
 )
 from drivetrain.dist.strategy._learning_rate import scale_lr
-from drivetrain.dist.strategy._session import Session
 from drivetrain.dist.strategy._sharded_checkpoint import (
     is_sharded_checkpoint,
     load_sharded,
     write_file,
 )
-from drivetrain.logging import MMLogger
+from drivetrain.dist.strategy._surroundings import Surroundings
+from drivetrain.dist.strategy._weights import (
+    STRIP_WRAPPER,
+    ReviseKeys,
+    load_each,
+    revised,
+    some_names,
+)
 from drivetrain.registry import FUNCTIONS, MODELS
 
-ReviseKeys = Sequence[tuple[str, str]]
 CheckpointCallback = Callable[[dict[str, Any]], Any]
-STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
 
 
-class BaseStrategy(ABC):
+class BaseStrategy(Surroundings, ABC):
     """How a model is trained on the devices at hand: processes, placement, precision, state.
 
     A subclass says what it does differently in ``convert_model`` and ``wrap_model``; the state
@@ -67,9 +67,6 @@ class BaseStrategy(ABC):
         model, optim_wrapper, param_schedulers: What ``prepare`` made; ``None`` before.
     """
 
-    #: Whether this strategy works in a process group, and so needs a launcher.
-    several_processes: bool = False
-
     def __init__(
         self,
         *,
@@ -79,7 +76,7 @@ class BaseStrategy(ABC):
         log_kwargs: Mapping[str, Any] | None = None,
         auto_scale_lr: Mapping[str, Any] | None = None,
     ) -> None:
-        self._session = Session(
+        super().__init__(
             work_dir=work_dir,
             experiment_name=experiment_name,
             env_kwargs=env_kwargs,
@@ -90,86 +87,6 @@ class BaseStrategy(ABC):
         self.model: nn.Module | None = None
         self.optim_wrapper: Any = None
         self.param_schedulers: Any = None
-
-    # ---- surroundings -------------------------------------------------------------------------
-
-    def setup(self) -> BaseStrategy:
-        """Join the other processes, seed, make the log folder and open the log; once."""
-        self._session.start(several_processes=self.several_processes)
-        return self
-
-    @property
-    def work_dir(self) -> str:
-        """Absolute path of the folder of all runs."""
-        return self._session.work_dir
-
-    @property
-    def log_dir(self) -> str:
-        """Absolute path of this run's folder, ``work_dir/<timestamp>``."""
-        return self.setup()._session.log_dir
-
-    @property
-    def logger(self) -> MMLogger:
-        """Log of this run."""
-        return self.setup()._session.logger
-
-    @property
-    def experiment_name(self) -> str:
-        """Name of the experiment and the time stamp."""
-        return self.setup()._session.experiment_name
-
-    @property
-    def timestamp(self) -> str:
-        """When the run started on rank 0, as ``YYYYMMDD_HHMMSS``; equal on all ranks."""
-        return self.setup()._session.timestamp
-
-    @property
-    def seed(self) -> int:
-        """The seed of the run, equal on all ranks."""
-        return self.setup()._session.seed
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether deterministic algorithms are asked for."""
-        return bool(self._session.randomness.get("deterministic", False))
-
-    @property
-    def diff_rank_seed(self) -> bool:
-        """Whether ranks draw different random numbers."""
-        return bool(self._session.randomness.get("diff_rank_seed", False))
-
-    @property
-    def launcher(self) -> str:
-        """``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``."""
-        return self.setup()._session.launcher or "none"
-
-    @property
-    def distributed(self) -> bool:
-        """Whether there is a process group."""
-        self.setup()
-        return self.several_processes and is_distributed()
-
-    @property
-    def rank(self) -> int:
-        """Rank of this process."""
-        return get_rank() if self.distributed else 0
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes that train together."""
-        return get_world_size() if self.distributed else 1
-
-    def collect_env(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """The system that the run is on, and the settings that it runs with."""
-        runtime = {
-            **{key: value for key, value in self._session.env.items() if key != "randomness"},
-            **self._session.randomness,
-            "seed": self.seed,
-            "launcher": self.launcher,
-            "Distributed training": self.distributed,
-            "Number of processes": self.world_size,
-        }
-        return collect_env(), runtime
 
     # ---- what is trained ----------------------------------------------------------------------
 
@@ -362,8 +279,8 @@ class BaseStrategy(ABC):
         if state_dict and not report.loaded:
             raise StrategyError(
                 f"{type(model).__name__}: the checkpoint is of another model; it has none of its "
-                f"weights.\n  It has:   {_some(state_dict)}\n"
-                f"  Expected: {_some(model.state_dict())}"
+                f"weights.\n  It has:   {some_names(state_dict)}\n"
+                f"  Expected: {some_names(model.state_dict())}"
             )
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -380,9 +297,9 @@ class BaseStrategy(ABC):
             )
         if isinstance(schedulers, Mapping):
             for name, ones in schedulers.items():
-                _load_each(ones, state_dict[name])
+                load_each(ones, state_dict[name])
             return
-        _load_each(schedulers or [], state_dict)
+        load_each(schedulers or [], state_dict)
 
     def save_checkpoint(
         self,
@@ -539,29 +456,3 @@ class BaseStrategy(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(work_dir={self.work_dir!r}, device={get_device()!r})"
-
-
-def revised(weights: Mapping[str, Any], revise_keys: ReviseKeys) -> dict[str, Any]:
-    """``weights`` with each pattern in their names replaced, in turn."""
-    result = type(weights)() if isinstance(weights, OrderedDict) else {}
-    for name, weight in weights.items():
-        for pattern, replacement in revise_keys:
-            name = re.sub(pattern, replacement, name)
-        result[name] = weight
-    if hasattr(weights, "_metadata"):  # versions of layers, which torch keeps on the dict
-        result._metadata = weights._metadata  # pyrefly: ignore[missing-attribute]
-    return result
-
-
-def _some(weights: Mapping[str, Any]) -> str:
-    return ", ".join(list(weights)[:3]) + (", ..." if len(weights) > 3 else "")
-
-
-def _load_each(schedulers: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
-    if len(schedulers) != len(states):
-        raise StrategyError(
-            f"load_scheduler_state_dict: the checkpoint holds {len(states)} schedulers, this run "
-            f"has {len(schedulers)}."
-        )
-    for scheduler, state in zip(schedulers, states, strict=True):
-        scheduler.load_state_dict(state)

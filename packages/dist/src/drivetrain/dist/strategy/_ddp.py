@@ -12,7 +12,7 @@ from drivetrain.dist._ddp import is_model_wrapper
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm
-from drivetrain.dist.strategy._base import STRIP_WRAPPER, BaseStrategy, ReviseKeys, revised
+from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._first_generation import (
     is_first_generation,
     load_whole_optimizer_state,
@@ -20,6 +20,7 @@ from drivetrain.dist.strategy._first_generation import (
     whole_optimizer_state,
     whole_weights,
 )
+from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys, revised
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
 
 _DEFAULT_WRAPPER = {

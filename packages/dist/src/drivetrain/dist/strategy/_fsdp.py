@@ -17,13 +17,7 @@ from drivetrain.dist._errors import StrategyConfigError, StrategyError
 from drivetrain.dist._objects import broadcast_object, run_on_all
 from drivetrain.dist._randomness import load_random_state_dict, random_state_dict
 from drivetrain.dist._sharding import checkpoint_activations, shard_model
-from drivetrain.dist.strategy._base import (
-    STRIP_WRAPPER,
-    BaseStrategy,
-    CheckpointCallback,
-    ReviseKeys,
-    revised,
-)
+from drivetrain.dist.strategy._base import BaseStrategy, CheckpointCallback
 from drivetrain.dist.strategy._session import check_keys
 from drivetrain.dist.strategy._sharded_checkpoint import is_sharded_checkpoint, save_sharded
 from drivetrain.dist.strategy._shards import (
@@ -36,6 +30,7 @@ from drivetrain.dist.strategy._shards import (
     optimizer_state_like_parameters,
     own_part,
 )
+from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys, revised
 from drivetrain.registry import STRATEGIES
 
 _SHARDING_KEYS = tuple(inspect.signature(shard_model).parameters)[1:]
