@@ -38,10 +38,13 @@ def caplog_of() -> Callable[[Callable[[], object]], list[str]]:
         handler = logging.Handler()
         handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
         logger = MMLogger.get_current_instance()
+        level = logger.level
         logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
         try:
             call()
         finally:
+            logger.setLevel(level)
             logger.removeHandler(handler)
         return lines
 

@@ -150,7 +150,7 @@ def test_groups_with_equal_settings_can_be_merged() -> None:
     assert wrapper.get_lr()["base_lr"] == [1.0]
 
 
-def test_each_setting_is_logged(caplog_of) -> None:
+def test_each_setting_is_logged_for_whoever_debugs(caplog_of) -> None:
     lines = caplog_of(lambda: settings(Net(), {"norm_decay_mult": 0.0}))
     assert "paramwise_options -- norm.weight:weight_decay=0.0" in lines
 

@@ -148,7 +148,11 @@ class DefaultOptimWrapperConstructor:
             params.append(group)
             for key, value in group.items():
                 if key != "params":
-                    print_log(f"paramwise_options -- {full_name}:{key}={value}", logger="current")
+                    print_log(
+                        f"paramwise_options -- {full_name}:{key}={value}",
+                        logger="current",
+                        level=logging.DEBUG,  # one a parameter; `describe` shows all as a table
+                    )
 
         inside_dcn = type(module).__name__ in _DEFORMABLE_CONVS
         for name, child in module.named_children():

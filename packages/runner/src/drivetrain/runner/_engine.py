@@ -370,6 +370,7 @@ class Engine(RunState):
                 },
             )
             self.optim_wrapper = self.strategy.optim_wrapper
+            self.optim_wrapper.message_hub = self.message_hub
             self.param_schedulers = self.strategy.param_schedulers
         else:
             init_weights = bool(self.cfg.get("init_weights_for_test_or_val", True))
