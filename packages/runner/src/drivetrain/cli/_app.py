@@ -183,7 +183,7 @@ def main() -> None:
     except click.exceptions.Exit as err:
         code = err.exit_code
     except Exception as err:
-        show(err, debug=is_debug(bool(state.get("debug"))))
+        show(err, debug=is_debug(state))
         code = exit_code_of(err)
     else:
         code = 0

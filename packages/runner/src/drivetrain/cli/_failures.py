@@ -16,6 +16,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -55,21 +57,28 @@ def show(err: BaseException, *, debug: bool) -> None:
     if isinstance(err, KeyboardInterrupt):
         click.echo("\nStopped at once; the last checkpoint is the newest state.", err=True)
         return
-    explained = isinstance(err, _EXPLAINED_BUILTINS) or _comes_from(err, "drivetrain")
-    if debug or not explained:
+    if debug or not is_explained(err):
         traceback.print_exception(err, file=sys.stderr)
     else:
         click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(_message(err), err=True)
+        click.echo(message_of(err), err=True)
         click.secho("       --debug shows the traceback.", dim=True, err=True)
 
 
-def is_debug(flag: bool) -> bool:
-    """Whether tracebacks are wanted: by the option, or by the environment."""
-    return flag or os.environ.get("DRIVETRAIN_DEBUG", "") not in ("", "0")
+def is_explained(err: BaseException) -> bool:
+    """Whether the message of an error says what a person needs."""
+    return isinstance(err, _EXPLAINED_BUILTINS) or _comes_from(err, "drivetrain")
 
 
-def _message(err: BaseException) -> str:
+def is_debug(state: Mapping[str, Any] | None) -> bool:
+    """Whether tracebacks are wanted: by ``--debug``, or by the environment."""
+    return bool((state or {}).get("debug")) or os.environ.get("DRIVETRAIN_DEBUG", "") not in (
+        "",
+        "0",
+    )
+
+
+def message_of(err: BaseException) -> str:
     """The message; of a file error in words."""
     if isinstance(err, OSError) and err.strerror and not _comes_from(err, "drivetrain"):
         return f"{err.filename}: {err.strerror}" if err.filename else err.strerror

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import time
@@ -20,6 +21,7 @@ from drivetrain.cli._arguments import (
     load_config,
     short_path,
 )
+from drivetrain.cli._failures import exit_code_of, is_debug, is_explained, message_of
 from drivetrain.cli._report import RunReport
 from drivetrain.config import Config
 from drivetrain.dist import broadcast_object, infer_launcher, is_main_process, record_failure
@@ -88,7 +90,11 @@ def failures_recorded() -> Iterator[None]:
     except (KeyboardInterrupt, TrainingInterrupted):
         raise
     except Exception as err:
-        record_failure(err)
+        code, debug = exit_code_of(err), is_debug(click.get_current_context().find_root().obj)
+        text = message_of(err) if is_explained(err) and not debug else None
+        record_failure(err, exit_code=code, text=text)
+        if "TORCHELASTIC_ERROR_FILE" in os.environ:
+            sys.exit(code)  # the launcher shows the error of the rank that failed first, once
         raise
 
 
