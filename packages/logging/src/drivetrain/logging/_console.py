@@ -39,13 +39,12 @@ class LineFormatter(logging.Formatter):
         level = record.levelname
         if self.color and record.levelno in _COLORS:
             level = f"{_COLORS[record.levelno]}{level}{_RESET}"
-        parts = [self.formatTime(record, self.datefmt), record.name, level]
+        if not hasattr(record, "asctime"):  # once a record, not once a handler
+            record.asctime = self.formatTime(record, self.datefmt)
+        parts = [record.asctime, record.name, level]
         if record.levelno >= logging.ERROR:
             parts += [record.pathname, record.funcName or "", str(record.lineno)]
         return " - ".join([*parts, record.message])
-
-    def usesTime(self) -> bool:
-        return True
 
 
 class ConsoleHandler(logging.Handler):

@@ -77,8 +77,10 @@ class BaseDataPreprocessor(nn.Module):
 
     def _cast_items(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
         # Tensors in place are passed right here: a call for each would be most of the time.
-        home = self._device if self._dtype is None else None
         cast = self.cast_data
+        if self._dtype is None and self._device.type == "cpu":
+            return [x if isinstance(x, Tensor) and x.is_cpu else cast(x) for x in items]
+        home = self._device if self._dtype is None else None
         return [x if isinstance(x, Tensor) and x.device == home else cast(x) for x in items]
 
     def _is_in_place(self, value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from drivetrain.dist import get_max_cuda_memory
-from drivetrain.logging import HistoryBuffer
+from drivetrain.logging import HistoryBuffer, MessageHub
 from drivetrain.registry import LOG_PROCESSORS
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class LogProcessor:
         #: The record of the last training line; a display shows it without reading the device
         # again.
         self.latest: Record = {}
+        self._sorted: dict[str, tuple[Any, dict[str, tuple[HistoryBuffer, bool]]]] = {}
         self._check_custom_cfg()
 
     def _check_custom_cfg(self) -> None:
@@ -151,30 +152,47 @@ class LogProcessor:
         self, runner: Engine, batch_idx: int, mode: Mode, times_over_epoch: bool = False
     ) -> Record:
         """Figures of a stage, by name without the stage's prefix."""
-        prefix = f"{mode}/"
-        runner.message_hub.settle()  # every tensor that waits, in one transfer
-        histories: dict[str, HistoryBuffer] = {
-            name.removeprefix(prefix): history
-            for name, history in runner.message_hub.log_scalars.items()
-            if name.startswith(prefix)
-        }
+        hub = runner.message_hub
+        hub.settle()  # every tensor that waits, in one transfer
+        histories = self._histories(hub, mode)
         record: Record = {}
-        for name, history in histories.items():
+        for name, (history, is_averaged) in histories.items():
             if times_over_epoch and name in ("time", "data_time"):
-                record[name] = history.mean(batch_idx + 1)
-            elif self.mean_pattern.match(name):
-                record[name] = history.mean(self.window_size)
+                record[name] = float(history.mean(batch_idx + 1))
+            elif is_averaged:
+                record[name] = float(history.mean(self.window_size))
             else:
-                record[name] = history.current()
+                record[name] = float(history.current())
         for cfg in self.custom_cfg:
-            source = str(cfg["data_src"]).removeprefix(prefix)
+            source = str(cfg["data_src"]).removeprefix(f"{mode}/")
             if source in histories:
                 rest = {k: v for k, v in cfg.items() if k not in ("data_src", "log_name")}
                 if "window_size" in rest:
                     rest["window_size"] = self._window(runner, batch_idx, rest["window_size"])
                 name = str(cfg.get("log_name", source))
-                record[name] = histories[source].statistics(**rest)
+                record[name] = histories[source][0].statistics(**rest)
         return record
+
+    def _histories(self, hub: MessageHub, mode: Mode) -> dict[str, tuple[HistoryBuffer, bool]]:
+        """Histories of a stage, by name without its prefix, and whether each is averaged.
+
+        Sorted out anew only when the hub has new ones: a line is written every few iterations.
+        """
+        known = tuple(map(id, hub.log_scalars.values()))
+        cached = self._sorted.get(mode)
+        if cached is None or cached[0] != known:
+            prefix = f"{mode}/"
+            histories = {
+                name.removeprefix(prefix): history
+                for name, history in hub.log_scalars.items()
+                if name.startswith(prefix)
+            }
+            averaged = {
+                name: (history, self.mean_pattern.match(name) is not None)
+                for name, history in histories.items()
+            }
+            cached = self._sorted[mode] = (known, averaged)
+        return cached[1]
 
     def _window(self, runner: Engine, batch_idx: int, window: int | str) -> int:
         if isinstance(window, int):
@@ -205,7 +223,7 @@ class LogProcessor:
 
     def _times(self, runner: Engine, shown: Record) -> list[str]:
         """Expected end and seconds per iteration, taken out of ``shown``."""
-        eta_s = runner.message_hub.runtime_info.get("eta")
+        eta_s = runner.message_hub.get_info("eta")
         if eta_s is None or not {"time", "data_time"} <= shown.keys():
             return []
         eta = datetime.timedelta(seconds=int(eta_s))

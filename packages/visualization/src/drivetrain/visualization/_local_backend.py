@@ -90,7 +90,7 @@ class LocalVisBackend(BaseVisBackend):
     @force_init_env
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Append ``{name: value, "step": step}``."""
-        self._append(self._scalar_save_file, {name: number(name, value), "step": step})
+        self._append(self._scalar_save_file, _line({name: number(name, value), "step": step}))
 
     @force_init_env
     def add_scalars(
@@ -118,20 +118,26 @@ class LocalVisBackend(BaseVisBackend):
                 raise RecordError(
                     f"LocalVisBackend: file_path {file_path!r} is where all scalars go anyway"
                 )
-            self._append(file_path, record)
-        self._append(self._scalar_save_file, record)
+        line = _line(record)
+        if file_path is not None:
+            self._append(file_path, line)
+        self._append(self._scalar_save_file, line)
 
-    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+    def _append(self, name: str, line: str) -> None:
         file = self._files.get(name)
         if file is None:
             file = self._files[name] = open(self._path(name), "a", encoding="utf-8")  # noqa: SIM115
-        file.write(json.dumps(plain(record), allow_nan=False) + "\n")
+        file.write(line)
         file.flush()
 
     def close(self) -> None:
         """Close the files; recording again opens them again."""
         while self._files:
             self._files.popitem()[1].close()
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(plain(record), allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:
