@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -80,7 +81,8 @@ def init_local_group(node_rank: int, num_gpus_per_node: int) -> None:
         )
     # new_group is collective: every rank makes the groups of all machines, and keeps its own.
     for first in range(0, world_size, num_gpus_per_node):
-        group = torch_dist.new_group(list(range(first, first + num_gpus_per_node)))
+        # Torch types what ranks outside of a group get, too; this rank is in the one that it keeps.
+        group: Any = torch_dist.new_group(list(range(first, first + num_gpus_per_node)))
         if first == node_rank * num_gpus_per_node:
             _local_group = (group, world)
 
