@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from drivetrain.checkpoint._hashing import HashingWriter
 
@@ -50,6 +51,7 @@ def in_child(work: Callable[[], object]) -> int:
     """Run something in a forked process, and return how it ended (a negative signal, or a code)."""
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # the parent's threads are not here: waiting for them is for ever
         code = 1
         try:
             result = work()

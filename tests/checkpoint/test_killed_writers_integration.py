@@ -226,6 +226,7 @@ def test_kills_at_100_random_moments_never_lose_the_newest_good_one(
     for _ in range(100):
         child = os.fork()
         if child == 0:
+            torch.set_num_threads(1)  # as in conftest.in_child
             try:
                 keep_saving(folder, background)
             finally:

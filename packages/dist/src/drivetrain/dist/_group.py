@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch.distributed as torch_dist
 from torch.distributed import ProcessGroup
