@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from drivetrain.runner import calc_dynamic_intervals
+from drivetrain.runner import BaseLoop, EpochBasedTrainLoop, calc_dynamic_intervals
 from drivetrain.runner.hooks import Hook
 from drivetrain.structures import BaseDataElement
 
@@ -147,3 +149,62 @@ def test_fp16_validation_runs_under_autocast(make_runner) -> None:
 
 def test_dynamic_intervals_start_with_the_first_interval() -> None:
     assert calc_dynamic_intervals(2, [(5, 1), (9, 3)]) == ([0, 5, 9], [2, 1, 3])
+
+
+class OwnEpochs(EpochBasedTrainLoop):
+    """Epochs as a user writes them: no method of the base class is called."""
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook("before_train_epoch")
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def run_iter(self, idx, data_batch) -> None:
+        outputs = self.runner.model.train_step(data_batch, self.runner.optim_wrapper)
+        self.runner.call_hook(
+            "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs
+        )
+        self._iter += 1
+
+
+class OwnLoop(BaseLoop):
+    """A loop of a user's own kind, which keeps only the two counts."""
+
+    def __init__(self, runner, dataloader, max_epochs) -> None:
+        super().__init__(runner, dataloader)
+        self.max_epochs, self.max_iters = max_epochs, max_epochs * len(self.dataloader)
+        self._epoch = self._iter = 0
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def iter(self) -> int:
+        return self._iter
+
+    def run(self):
+        self.runner.call_hook("before_train")
+        while self._epoch < self.max_epochs:
+            OwnEpochs.run_epoch(self)
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    run_iter = OwnEpochs.run_iter
+
+
+@pytest.mark.parametrize("kind", [OwnEpochs, OwnLoop])
+def test_a_loop_of_ones_own_is_saved_and_resumed_where_it_was(make_runner, kind) -> None:
+    runner = make_runner(train_cfg={"type": kind, "max_epochs": 2})
+    runner.train()
+    assert sorted(path.name for path in Path(runner.work_dir).glob("*.pth")) == [
+        "epoch_1.pth",
+        "epoch_2.pth",
+    ]
+    longer = make_runner(train_cfg={"type": kind, "max_epochs": 3}, resume=True)
+    longer.load_or_resume()
+    assert (longer.epoch, longer.iter) == (2, 10)
+    longer.train()
+    assert (longer.epoch, longer.iter) == (3, 15)

@@ -31,6 +31,7 @@ from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
 from drivetrain.runner._run_facts import is_built
 from drivetrain.runner._run_state import RunState
+from drivetrain.runner._train_loops import IterBasedTrainLoop
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -133,7 +134,9 @@ class Engine(RunState):
         self.visualizer = self.build_visualizer(visualizer)
         self.visualizer.add_config(cfg)
         self.log_processor = self.build_log_processor(log_processor)
-        self._hook_list = HookList()
+        self._hook_list = HookList(
+            {"after_train_iter": _finish_iter, "after_train_epoch": _finish_epoch}
+        )
         self.register_hooks(default_hooks, custom_hooks)
         self._log_surroundings()
         self.dump_config()
@@ -396,6 +399,24 @@ class Engine(RunState):
             name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
             # Not strict: a config that was made in code may hold objects, which show as their repr.
             self.cfg.dump(os.path.join(self.work_dir, name), strict=False)
+
+
+def _finish_iter(
+    runner: Engine, batch_idx: int, data_batch: Any = None, outputs: Any = None
+) -> None:
+    """Move the position behind the iteration, before a hook can save it."""
+    progress = runner.progress
+    progress.iter = runner.iter + 1
+    progress.batch_in_epoch += 1
+
+
+def _finish_epoch(runner: Engine) -> None:
+    """Move the position behind the epoch, before a hook can save it."""
+    # In an iteration loop the whole training is one epoch; its loader counts the passes.
+    if not isinstance(runner.train_loop, IterBasedTrainLoop):
+        progress = runner.progress
+        progress.epoch = runner.epoch + 1
+        progress.batch_in_epoch = 0
 
 
 def _length(dataloader: DataLoader) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from drivetrain.registry import HOOKS, building
@@ -26,9 +26,13 @@ class HookList:
 
     For each point the methods that really do something there are bound once, into a flat tuple:
     an iteration pays for those and for nothing else.
+
+    Args:
+        first: For some points, a function of the engine's to call before any hook.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: Mapping[str, Callable[..., None]] | None = None) -> None:
+        self._first = dict(first or {})
         self._hooks: list[Hook] = []
         self._priorities: list[int] = []
         self._bound: dict[str, tuple[Callable[..., None], ...]] = {}
@@ -99,6 +103,8 @@ class HookList:
         methods = self._bound.get(point)
         if methods is None:
             methods = tuple(getattr(hook, point) for hook in self._hooks if reacts_at(hook, point))
+            if point in self._first:
+                methods = (self._first[point], *methods)
             self._bound[point] = methods
         return methods
 

@@ -105,8 +105,11 @@ class RunFacts(ABC):
         """Position of the training at its last step border."""
         if not self.has_train_loop:
             return Progress()
-        progress = getattr(self._train_loop, "progress", None)
-        return progress if progress is not None else Progress(epoch=self.epoch, iter=self.iter)
+        loop = self._train_loop
+        progress = getattr(loop, "progress", None)
+        if progress is None:  # a user's own kind of loop, which knows only its counts
+            progress = loop.progress = Progress(epoch=loop.epoch, iter=loop.iter)
+        return progress
 
     @property
     def epoch(self) -> int:

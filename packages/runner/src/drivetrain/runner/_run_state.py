@@ -106,7 +106,7 @@ class RunState(RunFacts):
             self.is_resuming = False
         self._has_loaded = True
         reseed(self.train_dataloader, self.seed)
-        loop.load_progress(Progress.from_checkpoint(checkpoint))
+        go_on(loop, Progress.from_checkpoint(checkpoint))
         if "message_hub" in checkpoint:
             self.message_hub.load_state_dict(checkpoint["message_hub"])
         self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
@@ -243,6 +243,15 @@ class RunState(RunFacts):
         if is_main_process():
             CheckpointFolder(self.work_dir).set_latest(name)
         return path
+
+
+def go_on(loop: Any, progress: Progress) -> None:
+    """Bring a training loop to ``progress``; of a user's own kind of loop, its two counts."""
+    if hasattr(loop, "load_progress"):
+        loop.load_progress(progress)
+    else:
+        loop.progress = progress
+        loop._epoch, loop._iter = progress.epoch, progress.iter
 
 
 def reseed(dataloader: DataLoader, seed: int) -> None:

@@ -38,9 +38,10 @@ def calc_dynamic_intervals(
 class TrainLoop(BaseLoop):
     """What the two training loops share: position, validation between steps, early stop.
 
-    ``progress`` is the position at the last step border. It moves before the hooks that follow a
-    step are called, so that a checkpoint written by one of them continues with the next step;
-    ``epoch`` and ``iter`` move after those hooks.
+    ``progress`` is the position at the last step border. The call of the hooks that follow a step
+    moves it first, so that a checkpoint written by one of them continues with the next step, also
+    in a loop with a ``run_epoch`` or ``run_iter`` of its own; ``epoch`` and ``iter`` move after
+    those hooks.
 
     Attributes:
         stop_training: Set it to end training before its time.
@@ -98,8 +99,6 @@ class TrainLoop(BaseLoop):
         runner = self._runner
         runner.call_hook("before_train_iter", batch_idx=batch_idx, data_batch=data_batch)
         outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
-        self.progress.iter += 1
-        self.progress.batch_in_epoch += 1
         runner.call_hook(
             "after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs
         )
@@ -201,8 +200,6 @@ class EpochBasedTrainLoop(TrainLoop):
         runner.restore_random_state()
         for idx, data_batch in enumerate(batches, first):
             self.run_iter(idx, data_batch)
-        self.progress.epoch += 1
-        self.progress.batch_in_epoch = 0
         runner.call_hook("after_train_epoch")
         self._epoch += 1
 
