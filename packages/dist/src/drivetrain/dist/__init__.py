@@ -37,6 +37,7 @@ from drivetrain.dist._errors import (
     RankFailedError,
     StrategyConfigError,
     StrategyError,
+    WorkDirError,
     WrapperError,
 )
 from drivetrain.dist._failure import record_failure
@@ -89,6 +90,7 @@ __all__ = [
     "RankFailedError",
     "StrategyConfigError",
     "StrategyError",
+    "WorkDirError",
     "WrapperError",
     "__version__",
     "all_gather",

@@ -9,6 +9,7 @@
     ├── DataMismatchError (also ValueError): ranks brought data that does not fit together
     ├── WrapperError (also ValueError): a model that a wrapper cannot take
     ├── RankFailedError (also RuntimeError): another rank failed; carries its message
+    ├── WorkDirError (also OSError): the folder of a run cannot be made or written to
     └── StrategyError (also RuntimeError): a strategy was used in the wrong order or cannot do it
         └── StrategyConfigError (also ValueError): an argument of a strategy has a wrong value
 """
@@ -53,6 +54,10 @@ class RankFailedError(DistError, RuntimeError):
 
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
         return type(self), (str(self.args[0]), self.rank)
+
+
+class WorkDirError(DistError, OSError):
+    """The folder of a run cannot be made, or not be written to."""
 
 
 class StrategyError(DistError, RuntimeError):

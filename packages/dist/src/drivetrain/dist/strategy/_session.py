@@ -14,7 +14,7 @@ from drivetrain.dist.__about__ import __version__
 from drivetrain.dist._agreement import check_agreement
 from drivetrain.dist._device import get_device
 from drivetrain.dist._environment import raise_file_limit, set_multi_processing
-from drivetrain.dist._errors import StrategyConfigError
+from drivetrain.dist._errors import StrategyConfigError, WorkDirError
 from drivetrain.dist._group import is_distributed
 from drivetrain.dist._launcher import infer_launcher
 from drivetrain.dist._objects import broadcast_object, run_on_all, run_on_main
@@ -121,18 +121,28 @@ class Session:
 
     def _claim_timestamp(self) -> str:
         """Make the log folder of this second, or of the next one that no other run has taken."""
-        os.makedirs(self.work_dir, exist_ok=True)
+        self._make(self.work_dir, exist_ok=True)
         seconds = int(time.time())
         while True:
             stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(seconds))
             seconds += 1
             if MMLogger.check_instance_created(self._name_at(stamp)):
                 continue
-            try:
-                os.mkdir(os.path.join(self.work_dir, stamp))
-            except FileExistsError:
-                continue
-            return stamp
+            if self._make(os.path.join(self.work_dir, stamp)):
+                return stamp
+
+    def _make(self, folder: str, exist_ok: bool = False) -> bool:
+        """Make a folder; say False if it is there and may not be."""
+        try:
+            os.makedirs(folder, exist_ok=exist_ok)
+        except OSError as err:
+            if isinstance(err, FileExistsError) and os.path.isdir(folder):
+                return False
+            raise WorkDirError(
+                f"work_dir {self.work_dir!r} cannot be used: {err.strerror} ({err.filename}).\n"
+                "  Do:  name a folder that this user may write to."
+            ) from err
+        return True
 
     def _name_at(self, stamp: str) -> str:
         return f"{self._name}_{stamp}" if self._name else stamp
