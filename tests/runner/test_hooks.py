@@ -171,3 +171,12 @@ def test_a_hook_registered_by_a_user_is_built_by_name(make_runner) -> None:
     runner = make_runner(custom_hooks=[{"type": "CountingHookOfThisTest", "start": 100}])
     runner.train()
     assert [hook.count for hook in runner.hooks if isinstance(hook, Counting)] == [110]
+
+
+def test_a_type_error_in_a_method_of_every_point_names_the_hook(make_runner) -> None:
+    class Everywhere(Hook):
+        def _before_epoch(self, runner, mode="train") -> None:
+            len(3)
+
+    with pytest.raises(TypeError, match=r"^Everywhere\.before_train_epoch: "):
+        make_runner(custom_hooks=[Everywhere()]).train()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from drivetrain.runner import BaseLoop, EpochBasedTrainLoop, calc_dynamic_intervals
 from drivetrain.runner.hooks import Hook
@@ -208,3 +209,19 @@ def test_a_loop_of_ones_own_is_saved_and_resumed_where_it_was(make_runner, kind)
     assert (longer.epoch, longer.iter) == (2, 10)
     longer.train()
     assert (longer.epoch, longer.iter) == (3, 15)
+
+
+class Stream(IterableDataset):
+    """Data without a length."""
+
+    def __iter__(self):
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("stage", "remedy"), [("train", "train by iterations"), ("val", "__len__")]
+)
+def test_data_without_a_length_is_refused_before_training(make_runner, stage, remedy) -> None:
+    runner = make_runner(**{f"{stage}_dataloader": DataLoader(Stream())})
+    with pytest.raises(ValueError, match=rf"{stage}_dataloader: a pass over Stream(.|\n)*{remedy}"):
+        runner.train()

@@ -33,7 +33,7 @@ def run_evaluation(
         with live(runner):
             metrics = runner.val() if stage == "val" else runner.test()
         if is_main_process():
-            print_table(metrics_table(f"{stage} metrics of {cfg.load_from}", metrics))
+            print_table(metrics_table(metrics), f"{stage} metrics of {cfg.load_from}")
 
 
 def find_checkpoint(work_dir: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,28 +77,36 @@ class RunReport:
         return files
 
     def _next_commands(self) -> list[tuple[str, str]]:
-        prefix, work_dir = command_prefix(), short_path(self._runner.work_dir)
         best = self._runner.message_hub.get_info("best_ckpt")
-        test = f"{prefix}drivetrain test {self._config}" + (f" {short_path(best)}" if best else "")
-        return [
-            ("test again", test),
-            ("change something", f"{prefix}drivetrain train {self._config} KEY=VALUE"),
-            ("see the whole config", f"{prefix}drivetrain config show {self._config}"),
-            ("watch curves", f"{prefix}tensorboard --logdir {work_dir}"),
-        ]
+        checkpoint = [short_path(best)] if best else []
+        commands = {
+            "test again": ["drivetrain", "test", self._config, *checkpoint],
+            "change something": ["drivetrain", "train", self._config, "KEY=VALUE"],
+            "see the whole config": ["drivetrain", "config", "show", self._config],
+            "watch curves": ["tensorboard", "--logdir", short_path(self._runner.work_dir)],
+        }
+        return [(what, command_prefix() + shlex.join(words)) for what, words in commands.items()]
 
 
-def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """Names and values of metrics."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for name, value in metrics.items():
         table.add_row(name, _number(value))
     return table
 
 
-def print_table(table: Table) -> None:
-    """Print a table on the terminal, or as plain text into a file."""
-    _console().print(table)
+def print_table(table: Table, title: str | None = None) -> None:
+    """Print a table on the terminal, or as plain text into a file.
+
+    Args:
+        table: The table.
+        title: A line above it, which may be wider than the table.
+    """
+    console = _console()
+    if title is not None:
+        console.print(title, highlight=False, soft_wrap=True, markup=False)
+    console.print(table)
 
 
 def _console() -> Console:

@@ -54,7 +54,8 @@ def run_training(
             _use_amp(cfg)
         if auto_scale_lr:
             _use_auto_scale_lr(cfg)
-        if load_from is not None:
+        if load_from is not None or resume:
+            # Resuming goes on with this run's state, not with the weights that it began from.
             cfg.load_from = load_from
         if resume:
             cfg.resume = True
@@ -62,7 +63,9 @@ def run_training(
         runner = build_runner(cfg)
         started_s = time.monotonic()
         with live(runner, InterruptHook()):
-            _train(runner, config, overrides)
+            flags = {"--amp": amp, "--auto-scale-lr": auto_scale_lr, "--no-test": not run_test}
+            given = [config, *overrides, *(name for name, on in flags.items() if on)]
+            _train(runner, given)
             trained_s = time.monotonic() - started_s
             metrics = _test_best(runner) if run_test else None
         if is_main_process():
@@ -115,13 +118,16 @@ def live(runner: Runner, *hooks: Hook) -> Iterator[None]:
                 close()
 
 
-def _train(runner: Runner, config: str, overrides: Sequence[str]) -> None:
+def _train(runner: Runner, given: Sequence[str]) -> None:
+    """Train; if that is stopped, say how to go on with what was ``given`` on the command line."""
     try:
         runner.train()
     except TrainingInterrupted as stop:
         if is_main_process():
             work_dir = short_path(runner.work_dir)
-            words = ["drivetrain", "train", config, *overrides, "--work-dir", work_dir, "--resume"]
+            words = ["drivetrain", "train", *given, "--work-dir", work_dir, "--resume"]
+            if os.environ.get("LOCAL_WORLD_SIZE") == str(runner.world_size) and runner.distributed:
+                words += ["--launch", str(runner.world_size)]
             click.echo(f"\nStopped at iteration {runner.progress.iter}. State: {stop.checkpoint}")
             click.echo(f"Go on:  {command_prefix()}{shlex.join(words)}")
         sys.exit(128 + stop.signum)

@@ -7,8 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
+from drivetrain.runner._errors import RunnerConfigError
+
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
+
+
+def batches_of(stage: str, dataloader: DataLoader) -> int:
+    """Number of batches of the loader of ``stage``.
+
+    Raises:
+        RunnerConfigError: If the data has no length.
+    """
+    try:
+        return len(dataloader)
+    except TypeError as err:
+        remedy = ", or train by iterations (train_cfg: by_epoch=False)" if stage == "train" else ""
+        raise RunnerConfigError(
+            f"{stage}_dataloader: a pass over {type(dataloader.dataset).__name__} has no known "
+            f"end.\n  Give the dataset a __len__{remedy}."
+        ) from err
 
 
 class BaseLoop(metaclass=ABCMeta):

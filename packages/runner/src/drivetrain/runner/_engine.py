@@ -297,7 +297,8 @@ class Engine(RunState):
             try:
                 method(self, **kwargs)
             except TypeError as err:
-                raise TypeError(f"{method.__qualname__}: {err}") from err
+                owner = type(getattr(method, "__self__", self)).__name__
+                raise TypeError(f"{owner}.{fn_name}: {err}") from err
 
     # ---------------------------------------------------------------- running
 

@@ -12,7 +12,7 @@ from drivetrain.dataset import batch_extent
 from drivetrain.dist import autocast
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import LOOPS
-from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.structures import BaseDataElement
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class EvalLoop(BaseLoop):
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader)
+        batches_of(self.mode, self.dataloader)  # metrics and log lines count against it
         self.evaluator = runner.build_evaluator(evaluator)
         self.fp16 = fp16
         self._before_iter = f"before_{self.mode}_iter"

@@ -113,6 +113,10 @@ class RunState(RunFacts):
         self._random_states = checkpoint.get("random_state")
         self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
         self.logger.info(f"Resumed from {filename}: epoch {loop.epoch}, iteration {loop.iter}.")
+        if loop.iter >= loop.max_iters:
+            self.logger.info(
+                "This training is finished; to go on, raise max_epochs or max_iters in train_cfg."
+            )
 
     def restore_random_state(self) -> None:
         """Bring the random generators to where the resumed run had them; does so once.

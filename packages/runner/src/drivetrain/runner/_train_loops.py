@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from drivetrain.registry import LOOPS
-from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._loader_position import open_epoch
 from drivetrain.runner._progress import Progress
@@ -157,7 +157,7 @@ class EpochBasedTrainLoop(TrainLoop):
     ) -> None:
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_epochs = _whole_number("max_epochs", max_epochs)
-        self._batches_per_epoch = len(self.dataloader)
+        self._batches_per_epoch = batches_of("train", self.dataloader)
         if self._batches_per_epoch == 0:
             raise RunnerConfigError("train_dataloader has no batches: there is nothing to train on")
 
