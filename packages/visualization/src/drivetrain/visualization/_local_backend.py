@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+# JSON has no nan; `json.dumps` would make an encoder for each call.
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 @VISBACKENDS.register_module()
 class LocalVisBackend(BaseVisBackend):
     """Write to files in a folder.
@@ -137,7 +141,10 @@ class LocalVisBackend(BaseVisBackend):
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(plain(record), allow_nan=False) + "\n"
+    try:
+        return _encode(record) + "\n"  # finite numbers and strings: nearly every record
+    except (TypeError, ValueError):
+        return _encode(plain(record)) + "\n"
 
 
 def plain(value: Any) -> Any:
