@@ -72,6 +72,18 @@ randomness = dict(seed=0)
 """
 
 
+STOPPER = """
+import os
+import signal
+from drivetrain.runner.hooks import Hook
+
+class Stop(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a config and the module that it imports; it is the current one."""
@@ -127,6 +139,33 @@ def test_test_and_val_take_the_newest_checkpoint_by_default(project, capsys) -> 
         assert code == 0
         assert f"{stage} metrics of" in out
         assert "epoch_2.pth" in out
+
+
+def test_resume_goes_on_with_the_run_though_the_config_names_weights_to_begin_from(
+    project, capsys
+) -> None:
+    call(capsys, "train", "tiny.py", "--no-test", "train_cfg.max_epochs=1")
+    weights = "+load_from=work_dirs/tiny/epoch_1.pth"
+    call(capsys, "train", "tiny.py", "--no-test", weights)
+    code, out, _ = call(capsys, "train", "tiny.py", "--no-test", weights, "--resume")
+    assert code == 0
+    assert "epoch_2.pth: epoch 2, iteration 6" in out
+    assert "This training is finished" in out
+
+
+def test_the_commands_to_type_next_are_quoted(project, capsys) -> None:
+    words = ["--work-dir", "my runs", "default_hooks.logger.interval=2", "--no-test"]
+    _, out, _ = call(capsys, "train", "tiny.py", *words)
+    assert "tensorboard --logdir 'my runs'" in out
+
+
+def test_how_to_go_on_keeps_the_options_of_the_stopped_command(project, capsys) -> None:
+    (project / "stopper.py").write_text(STOPPER)
+    hooks = '+custom_hooks=[{"type": "stopper.Stop"}]'
+    code, out, _ = call(capsys, "train", "tiny.py", hooks, "--amp", "--no-test")
+    assert code == 130
+    go_on = next(line for line in out.splitlines() if line.startswith("Go on:"))
+    assert "--amp --no-test --work-dir work_dirs/tiny --resume" in go_on
 
 
 def test_plot_draws_a_run_again(project, capsys) -> None:

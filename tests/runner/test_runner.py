@@ -308,3 +308,8 @@ def test_a_config_that_holds_objects_is_written_down_with_their_repr(make_runner
     dumped = (tmp_path / "work" / f"{runner.timestamp}.py").read_text()
     assert "Linear(in_features=1, out_features=2, bias=True)" in dumped
     assert "a = [1, dict(b=(2, None))]" in dumped
+
+
+def test_a_model_without_a_training_step_is_refused_with_the_way_out(make_runner) -> None:
+    with pytest.raises(RuntimeError, match=r"Linear has no train_step\(\)(.|\n)*BaseModel"):
+        make_runner(model=torch.nn.Linear(4, 2)).train()

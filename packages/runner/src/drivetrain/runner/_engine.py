@@ -31,7 +31,7 @@ from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
 from drivetrain.runner._run_facts import is_built
 from drivetrain.runner._run_state import RunState
-from drivetrain.runner._train_loops import IterBasedTrainLoop
+from drivetrain.runner._train_loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -313,6 +313,8 @@ class Engine(RunState):
             loop = self.train_loop
             self.val_loop  # a mistake in it should show now, not after the first epoch  # noqa: B018
             self._prepare(training=True)
+        if type(loop) in (EpochBasedTrainLoop, IterBasedTrainLoop):  # others call what they like
+            self._require_step("train")
         self.call_hook("before_run")
         # Hooks that take part in loading were set up by before_run.
         self.load_or_resume()
@@ -356,6 +358,18 @@ class Engine(RunState):
         if getattr(self, f"_{stage}_loop") is None:
             names = ", ".join(STAGE_PARTS[stage])
             raise MissingPartError(f"{stage}() needs {names}; this runner was built without them")
+
+    def _require_step(self, stage: str) -> None:
+        """Refuse a model without the method that the loops of ``stage`` call.
+
+        Asked once the model is wrapped: a custom wrapper may bring the method.
+        """
+        if not hasattr(self.model, f"{stage}_step"):
+            raise MissingPartError(
+                f"{self.model_name} has no {stage}_step(), which {stage} needs.\n"
+                "  Derive the model from drivetrain.model.BaseModel and give it a "
+                "forward(..., mode=), or write the method."
+            )
 
     def _prepare(self, *, training: bool) -> None:
         """Let the strategy build and wrap what is not ready yet."""
