@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from functools import partial
 
 import pytest
@@ -206,3 +208,23 @@ def test_a_registry_can_be_parametrized_and_subclassed():
     nets.register_module(module=ResNet)
     assert [net.depth for net in nets.twice({"type": "ResNet", "depth": 3})] == [3, 3]
     assert isinstance(Registry[ResNet]("net", scope="toy"), Registry)
+
+
+def test_a_module_that_is_loaded_again_may_register_again(tmp_path, monkeypatch) -> None:
+    """A config that failed to load has its modules unloaded; corrected, it imports them anew."""
+    (tmp_path / "dt_birds.py").write_text(
+        "from drivetrain.registry import MODELS as ROOT, Registry\n"
+        "MODELS = Registry('model', parent=ROOT, scope='dt_birds')\n"
+        "@MODELS.register_module()\n"
+        "class Finch: pass\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = importlib.import_module("dt_birds")
+    del sys.modules["dt_birds"]
+    second = importlib.import_module("dt_birds")
+    monkeypatch.delitem(sys.modules, "dt_birds")
+
+    assert first.Finch is not second.Finch
+    assert second.MODELS.parent.get("dt_birds.Finch") is second.Finch
+    second.MODELS.parent._children.pop("dt_birds")

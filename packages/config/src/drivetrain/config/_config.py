@@ -13,17 +13,22 @@ from drivetrain.config._custom_imports import IMPORTS_KEY, import_modules, impor
 from drivetrain.config._dump import to_text, write_whole
 from drivetrain.config._errors import (
     CircularBaseError,
+    ConfigError,
     DumpError,
     MissingKeyError,
+    Place,
     ReservedKeyError,
+    UnknownKeyError,
 )
+from drivetrain.config._live import remember
 from drivetrain.config._loader import Loader
 from drivetrain.config._merge import merge_dicts
-from drivetrain.config._origin import Origin, find_origins, lookup
-from drivetrain.config._overrides import nested, require_known, split_additions
+from drivetrain.config._origin import Origin, find_origins, lookup, place_in_files
+from drivetrain.config._overrides import nested, require_known, split_additions, split_path
 from drivetrain.config._printer import to_python
 from drivetrain.config._safe import refuse_imports
 from drivetrain.config._sources import Format, Source, format_of, format_of_name, read_text
+from drivetrain.config._surroundings import restored_on_failure
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -133,10 +138,11 @@ class Config(MutableMapping[Any, Any]):
             lazy_import=lazy_import,
             safe_root=os.fspath(safe_root) if safe and safe_root is not None else None,
         )
-        data, source = loader.load_file(name)
-        if safe and import_custom_modules and IMPORTS_KEY in data:
-            refuse_imports(name)
-        return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
+        with restored_on_failure():
+            data, source = loader.load_file(name)
+            if safe and import_custom_modules and IMPORTS_KEY in data:
+                refuse_imports(name)
+            return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
 
     @staticmethod
     def fromstring(cfg_str: str, file_format: str, *, import_custom_modules: bool = True) -> Config:
@@ -155,8 +161,9 @@ class Config(MutableMapping[Any, Any]):
             0.1
         """
         loader = Loader()
-        data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
-        return _from_loaded(data, source, None, loader.env_variables, import_custom_modules)
+        with restored_on_failure():
+            data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
+            return _from_loaded(data, source, None, loader.env_variables, import_custom_modules)
 
     @staticmethod
     def auto_argparser(description: str | None = None) -> tuple[ArgumentParser, Config]:
@@ -230,9 +237,7 @@ class Config(MutableMapping[Any, Any]):
         try:
             return to_text(self._cfg_dict, file_format, strict=strict)
         except DumpError as err:
-            if self._source is not None and lookup(self._cfg_dict, err.path.split("."))[0]:
-                place = self.origin(err.path)[0]
-                err.filename, err.lineno = place.filename, place.lineno
+            err.filename, err.lineno = self._place_of(err.path)
             raise
 
     def merge_from_dict(
@@ -261,11 +266,15 @@ class Config(MutableMapping[Any, Any]):
     def _merge(
         self, options: Mapping[str, Any], origin: str, *, allow_list_keys: bool, strict: bool
     ) -> None:
-        if strict:
-            require_known(self._cfg_dict, options)
-        tree = nested(options)
-        merged = ConfigDict(merge_dicts(self._cfg_dict, tree, allow_list_keys=allow_list_keys))
-        _refuse_reserved(merged, None)
+        try:
+            if strict:
+                require_known(self._cfg_dict, options)
+            tree = nested(options)
+            merged = ConfigDict(merge_dicts(self._cfg_dict, tree, allow_list_keys=allow_list_keys))
+        except ConfigError as err:
+            self._place(err)
+            raise
+        _refuse_reserved(merged)
         object.__setattr__(self, "_cfg_dict", merged)
         self._changes.extend((path, value, origin) for path, value in options.items())
 
@@ -329,7 +338,29 @@ class Config(MutableMapping[Any, Any]):
             >>> [str(origin) for origin in cfg.origin("lr")]
             ['merge_from_dict', '<string>:1']
         """
+        try:
+            return self._origins(path)
+        except UnknownKeyError as err:
+            self._place(err)
+            raise
+
+    def _origins(self, path: str) -> tuple[Origin, ...]:
         return find_origins(self._cfg_dict, self._source, self._changes, self._env_variables, path)
+
+    def _place(self, err: ConfigError) -> None:
+        """Tell ``err``, which is about a path, which file and line it is about."""
+        path = getattr(err, "path", "")
+        above = [".".join(split_path(path)[:depth]) for depth in range(path.count(".") + 1, 0, -1)]
+        err.filename, err.lineno = self._place_of(path, *getattr(err, "nearest", ()), *above)
+
+    def _place_of(self, *paths: str) -> Place:
+        """File and line of the first of ``paths`` that is there and that a file set."""
+        for path in paths:
+            if lookup(self._cfg_dict, split_path(path))[0]:
+                for origin in self._origins(path):
+                    if origin.lineno is not None:
+                        return origin.filename, origin.lineno
+        return self._filename, None
 
     def to_dict(self) -> dict[Any, Any]:
         """Plain dicts and lists; lazy references become their dotted paths."""
@@ -419,6 +450,12 @@ class Config(MutableMapping[Any, Any]):
         """Remove ``key`` and return its value, or ``default`` if it is not there."""
         return self._cfg_dict.pop(key, *default)
 
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Value of ``key``, which is set to ``default`` if it is not there."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
     def keys(self) -> Any:
         """The keys."""
         return self._cfg_dict.keys()
@@ -476,17 +513,36 @@ def _from_loaded(
         node = fresh_node(data)
     except RecursionError as err:
         raise CircularBaseError("a value contains itself", filename=source.path) from err
-    _refuse_reserved(node, source.path)
+    _refuse_reserved(node, source.path, source)
     if import_custom_modules and IMPORTS_KEY in node:
-        import_modules(*imports_of(node[IMPORTS_KEY]), filename=source.path)
+        _import_custom_modules(node[IMPORTS_KEY], source)
     cfg = Config.__new__(Config)
     _set_slots(cfg, node, filename, source.full_text(), env_variables, source, [])
     return cfg
 
 
+def _import_custom_modules(setting: Any, source: Source) -> None:
+    try:
+        names, allow_failed = imports_of(setting)
+    except ConfigError as err:
+        err.filename, err.lineno = place_in_files(source, [IMPORTS_KEY])
+        raise
+
+    def place_of(name: str) -> Place:
+        for each in reversed(list(source.walk())):
+            said = each.data.get(IMPORTS_KEY)
+            if said is not None and name in imports_of(said)[0]:
+                return place_in_files(each, [IMPORTS_KEY])
+        return source.path, None
+
+    import_modules(names, allow_failed, place_of)
+
+
 def _set_slots(cfg: Config, *values: Any) -> None:
     for name, value in zip(_SLOTS, values, strict=True):
         object.__setattr__(cfg, name, value)
+    if cfg._source is not None:
+        remember(cfg)
 
 
 def _with_content(cfg: Config, node: ConfigDict) -> Config:
@@ -504,7 +560,10 @@ def _reserved(key: str) -> str:
     return f"key {key!r} is reserved: Config has an attribute of that name"
 
 
-def _refuse_reserved(node: ConfigDict, filename: str | None) -> None:
+def _refuse_reserved(
+    node: ConfigDict, filename: str | None = None, source: Source | None = None
+) -> None:
     for key in RESERVED_KEYS:
         if key in node:
-            raise ReservedKeyError(_reserved(key), filename=filename)
+            place = (filename, None) if source is None else place_in_files(source, [key])
+            raise ReservedKeyError(_reserved(key), filename=place[0], lineno=place[1])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config._errors import MissingKeyError
 from drivetrain.config._lazy import LazyObject, is_lazy
+from drivetrain.config._live import place_of_node
 from drivetrain.config._merge import merge_dicts
 
 # Values of these types are shared between copies and never converted.
@@ -67,7 +69,7 @@ class ConfigDict(dict[Any, Any]):
                 raise
 
     def __missing__(self, key: Any) -> Any:
-        raise MissingKeyError(key, self)
+        raise MissingKeyError(key, self, partial(place_of_node, self))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _METHOD_NAMES:
@@ -82,7 +84,7 @@ class ConfigDict(dict[Any, Any]):
 
     def __delitem__(self, key: Any) -> None:
         if key not in self:
-            raise MissingKeyError(key, self)
+            raise MissingKeyError(key, self, partial(place_of_node, self))
         dict.__delitem__(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -128,7 +130,7 @@ class ConfigDict(dict[Any, Any]):
         """Remove ``key`` and return its value, or ``default`` if it is not there."""
         if key in self or default:
             return dict.pop(self, key, *default)
-        raise MissingKeyError(key, self)
+        raise MissingKeyError(key, self, partial(place_of_node, self))
 
     def copy(self) -> ConfigDict:
         """A new node with the same values; nested nodes are shared."""

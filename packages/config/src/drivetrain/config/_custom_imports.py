@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from drivetrain.config._errors import ConfigError, ConfigImportError
+from drivetrain.config._errors import ConfigError, ConfigImportError, Place
 
 IMPORTS_KEY = "custom_imports"
 
@@ -43,8 +43,15 @@ def joined_imports(first: dict[Any, Any], second: dict[Any, Any]) -> dict[str, A
     return {"imports": names, "allow_failed_imports": allow}
 
 
-def import_modules(names: Iterable[str], allow_failed: bool, filename: str | None) -> None:
+def import_modules(
+    names: Iterable[str], allow_failed: bool, place_of: Callable[[str], Place]
+) -> None:
     """Import the modules of ``custom_imports``.
+
+    Args:
+        names: Of the modules.
+        allow_failed: Whether one that cannot be imported is a warning only.
+        place_of: File and line that ask for a module.
 
     Raises:
         ConfigImportError: If one cannot be imported and ``allow_failed`` is false.
@@ -54,6 +61,8 @@ def import_modules(names: Iterable[str], allow_failed: bool, filename: str | Non
             importlib.import_module(name)
         except ImportError as err:
             message = f"`{IMPORTS_KEY}`: cannot import {name!r}: {err}"
+            filename, lineno = place_of(name)
+            error = ConfigImportError(message, filename=filename, lineno=lineno)
             if not allow_failed:
-                raise ConfigImportError(message, filename=filename) from err
-            warnings.warn(message, UserWarning, stacklevel=3)
+                raise error from err
+            warnings.warn(str(error), UserWarning, stacklevel=3)

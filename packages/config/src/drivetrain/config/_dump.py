@@ -6,11 +6,12 @@ import math
 import os
 from typing import Any
 
-from drivetrain.config._configdict import plain
 from drivetrain.config._errors import DumpError
-from drivetrain.config._lazy import LazyObject
+from drivetrain.config._lazy import path_of_object
 from drivetrain.config._printer import to_python
 from drivetrain.config._sources import Format
+
+_PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
 def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True) -> str:
@@ -28,7 +29,7 @@ def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True)
         return to_python(config, strict=strict)
     if strict:
         _check(config, file_format, "", set())
-        data = plain(config)
+        data = _with_dotted_paths(config)
     else:
         data = _shown(config, file_format, set())
     if file_format == "json":
@@ -71,7 +72,8 @@ def write_whole(path: str, text: str) -> None:
 def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:
     """Refuse what would come back as something else.
 
-    A tuple is written as a list: the formats know one kind of sequence.
+    A tuple is written as a list, since the formats know one kind of sequence, and a class or
+    function as its dotted path, from which a registry builds the same.
     """
     if isinstance(value, (dict, list, tuple)):
         if id(value) in open_ids:
@@ -89,7 +91,7 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
             raise DumpError(f"JSON cannot hold {value!r}", path=path)
     elif file_format == "yaml" and type(value).__name__ in ("date", "datetime"):
         return  # what YAML itself reads from 2026-01-31
-    elif type(value) not in (str, int, bool, type(None), LazyObject):
+    elif type(value) not in _PLAIN_TYPES and path_of_object(value) is None:
         raise DumpError(
             f"{file_format} cannot hold {value!r} of type {type(value).__name__}; "
             "dump to .py, or store a plain value",
@@ -116,7 +118,16 @@ def _shown(value: Any, file_format: Format, open_ids: set[int]) -> Any:
         _check(value, file_format, "", set())
     except DumpError:
         return repr(value)
-    return plain(value)
+    return _with_dotted_paths(value)
+
+
+def _with_dotted_paths(value: Any) -> Any:
+    """``value`` as builtins; classes, functions and lazy references become dotted paths."""
+    if isinstance(value, dict):
+        return {key: _with_dotted_paths(item) for key, item in dict.items(value)}
+    if isinstance(value, (list, tuple)):
+        return [_with_dotted_paths(item) for item in value]
+    return value if type(value) in _PLAIN_TYPES else path_of_object(value) or value
 
 
 def _is_key(key: Any, file_format: Format) -> bool:

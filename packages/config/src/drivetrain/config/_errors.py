@@ -31,9 +31,11 @@ Each is also the builtin that a caller would expect, and carries ``filename`` an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
+
+Place = tuple[str | None, int | None]
 
 
 class ConfigError(Exception):
@@ -131,11 +133,23 @@ class MixedStyleError(ConfigError, TypeError):
     """One inheritance chain mixes ``_base_`` files with ``read_base`` files."""
 
 
-class MergeError(ConfigError, TypeError):
+class _AtPathError(ConfigError):
+    """An error about the value under a dotted path.
+
+    Attributes:
+        path: The dotted path, or ``""`` if it is the whole.
+    """
+
+    def __init__(self, message: str, *, path: str = "", **place: Any) -> None:
+        super().__init__(f"{path}: {message}" if path else message, **place)
+        self.path = path
+
+
+class MergeError(_AtPathError, TypeError):
     """A dict is to be merged into something that is no dict."""
 
 
-class ListIndexError(ConfigError, IndexError, KeyError):
+class ListIndexError(_AtPathError, IndexError, KeyError):
     """A merge names a list element that does not exist."""
 
 
@@ -167,31 +181,42 @@ class MissingKeyError(ConfigError, KeyError, AttributeError):
         available: The keys that are there.
     """
 
-    def __init__(self, key: object, available: Iterable[object] = ()) -> None:
+    def __init__(
+        self,
+        key: object,
+        available: Iterable[object] = (),
+        find_place: Callable[[], Place] | None = None,
+    ) -> None:
         super().__init__("")
         self.args = (key,)
         self.key = key
         self.available = tuple(available)
+        self._find_place = find_place
 
+    # Text and place are made on demand: hasattr and getattr(..., default) raise this and show
+    # nothing of it.
     def __str__(self) -> str:
-        # Made on demand: hasattr and getattr(..., default) raise this without showing it.
-        return f"no key {self.key!r} in this config{nearest_hint(self.key, self.available)}"
+        self.message = f"no key {self.key!r} in this config"
+        self.message += nearest_hint(self.key, self.available)
+        self._know_place()
+        return super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._know_place()
+        return super().__reduce__()
+
+    def _know_place(self) -> None:
+        if self._find_place is not None and self.filename is None:
+            self.filename, self.lineno = self._find_place()
+        self._find_place = None
 
 
 class LazyImportError(ConfigError, ImportError):
     """A name that a config imports lazily is needed now, and cannot be imported."""
 
 
-class DumpError(ConfigError, TypeError, ValueError):
-    """A value cannot be written in the chosen format.
-
-    Attributes:
-        path: Dotted path of the value.
-    """
-
-    def __init__(self, message: str, *, path: str = "", **place: Any) -> None:
-        super().__init__(f"{path}: {message}" if path else message, **place)
-        self.path = path
+class DumpError(_AtPathError, TypeError, ValueError):
+    """A value cannot be written in the chosen format."""
 
 
 class UnsafeConfigError(ConfigError, ValueError):

@@ -21,6 +21,8 @@ from drivetrain.config._errors import (
 )
 from drivetrain.config._inherited import BaseView, Inherited
 from drivetrain.config._merge import merge_dicts, without_delete_keys
+from drivetrain.config._origin import locate
+from drivetrain.config._overrides import split_path
 from drivetrain.config._pure_python import PureModule, run_pure
 from drivetrain.config._python_file import (
     BASE_KEY,
@@ -250,8 +252,8 @@ class Loader:
             merged = merge_dicts(inherited, own)
         except ConfigError as err:
             if err.filename is None:
-                err.filename = source.path
-                err.lineno = _line_of(source.text, err.message.partition(":")[0].split(".")[0])
+                lines = locate(source, split_path(getattr(err, "path", "")))
+                err.filename, err.lineno = source.path, lines[0] if lines else None
             raise
         if imports := joined_imports(inherited, own):
             merged[IMPORTS_KEY] = imports

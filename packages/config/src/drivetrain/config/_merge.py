@@ -54,8 +54,9 @@ def _merge_value(old: Any, new: dict[Any, Any], allow_list_keys: bool, path: str
     kind = type(old).__name__
     remedy = "list elements are edited by overrides only" if isinstance(old, list) else ""
     raise MergeError(
-        f"{path}: cannot merge a dict into the inherited {kind} {_shown(old)}; to replace it, add "
-        f"`{DELETE_KEY}=True` to the new dict" + (f" ({remedy})" if remedy else "")
+        f"cannot merge a dict into the inherited {kind} {_shown(old)}; to replace it, add "
+        f"`{DELETE_KEY}=True` to the new dict" + (f" ({remedy})" if remedy else ""),
+        path=path,
     )
 
 
@@ -78,10 +79,12 @@ def _list_index(key: Any, length: int, path: str) -> int:
         index = int(key)
     except (TypeError, ValueError):
         raise MergeError(
-            f"{path}: the inherited value is a list; name an element by its index, not {key!r}"
+            f"the inherited value is a list; name an element by its index, not {key!r}", path=path
         ) from None
     if not -length <= index < length:
-        raise ListIndexError(f"{path}: index {index} is out of range, the list has {length} items")
+        raise ListIndexError(
+            f"index {index} is out of range, the list has {length} items", path=path
+        )
     return index
 
 

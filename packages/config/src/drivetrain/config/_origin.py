@@ -10,8 +10,9 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from drivetrain.config._errors import Place
 from drivetrain.config._merge import DELETE_KEY
-from drivetrain.config._overrides import nested, unknown_path
+from drivetrain.config._overrides import nested, split_path, unknown_path
 from drivetrain.config._sources import Source
 
 Lines = tuple[int, int]
@@ -55,7 +56,7 @@ def find_origins(
     Raises:
         UnknownKeyError: If the config has no such path.
     """
-    parts = path.split(".")
+    parts = split_path(path)
     found, current = lookup(content, parts)
     if not found:
         raise unknown_path(content, path)
@@ -67,6 +68,13 @@ def find_origins(
     if not chain or (_is_leaf(current) and not _same(current, chain[-1].value)):
         chain.append(Origin("program", current))
     return tuple(reversed(chain))
+
+
+def place_in_files(source: Source, parts: Sequence[str]) -> Place:
+    """The last file of a chain that says something about a path, and its line there."""
+    chain: list[Origin] = []
+    _follow_files(source, list(parts), {}, chain)
+    return (chain[-1].filename, chain[-1].lineno) if chain else (source.path, None)
 
 
 def lookup(node: Any, parts: Sequence[str]) -> tuple[bool, Any]:
@@ -159,14 +167,15 @@ def _environment_used(source: Source, lines: Lines | None, environment: dict[str
 
 def _follow_change(change: Change, parts: list[str], chain: list[Origin]) -> None:
     path, value, how = change
+    changed = split_path(path)
+    is_above = parts[: len(changed)] == changed
     tree = nested({path: value})
     said, value = lookup(tree, parts)
     if not said:
-        found_above = _cuts_off(tree, parts)
-        if found_above and path.split(".") == parts[: path.count(".") + 1]:
+        if is_above and _cuts_off(tree, parts):
             chain.clear()
         return
-    if parts[: path.count(".") + 1] != path.split("."):
+    if not is_above:
         return  # it changed something below the path
     chain.append(Origin("override", value, how=how))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from drivetrain.config._errors import (
 from drivetrain.config._merge import DELETE_KEY
 
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
+_INDEX = re.compile(r"\[(-?\d+)\]")
 
 
 def parse_value(text: str) -> Any:
@@ -115,11 +117,16 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, parse_value(value)
 
 
+def split_path(path: str) -> list[str]:
+    """Keys and indices of a dotted path; ``hooks[0].type`` is ``hooks.0.type``."""
+    return (_INDEX.sub(r".\1", path) if "[" in path else path).split(".")
+
+
 def nested(options: Mapping[Any, Any]) -> dict[Any, Any]:
     """Dotted keys as nested dicts: ``{"a.b": 1}`` becomes ``{"a": {"b": 1}}``."""
     result: dict[Any, Any] = {}
     for key, value in options.items():
-        parts = key.split(".") if isinstance(key, str) else [key]
+        parts: list[Any] = split_path(key) if isinstance(key, str) else [key]
         node: dict[Any, Any] = result
         for part in parts[:-1]:
             inner = node.get(part)
@@ -142,7 +149,7 @@ def require_known(config: Any, options: Mapping[Any, Any]) -> None:
 def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str) -> None:
     for key, value in options.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        found, inner = _find(node, str(key).split("."))
+        found, inner = _find(node, split_path(str(key)))
         if not found:
             raise unknown_path(root, path)
         replaces = not isinstance(value, Mapping) or bool(value.get(DELETE_KEY))
@@ -162,6 +169,7 @@ def unknown_path(config: Mapping[Any, Any], path: str) -> UnknownKeyError:
 
 def nearest_paths(config: Mapping[Any, Any], path: str, count: int = 3) -> list[str]:
     """Existing paths that look like ``path``, or end like it, the best first."""
+    path = ".".join(split_path(path))
     known = [known_path for known_path, _ in leaf_paths(config, inner_nodes=True)]
     near = nearest_names(path, known, count)
     last = path.rpartition(".")[2]

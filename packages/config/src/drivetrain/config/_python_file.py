@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import os
 import re
 import sys
 import types
@@ -91,31 +90,13 @@ def run_config(code: types.CodeType, namespace: dict[str, Any], filename: str) -
         ConfigImportError: If what it raises is an ``ImportError``.
     """
     try:
-        with _surroundings_restored():
-            exec(code, namespace)
+        exec(code, namespace)
     except ConfigError as err:
         if err.filename is None:
             err.filename, err.lineno = filename, line_in_file(err, filename)
         raise
     except Exception as err:
         _raise_execution_error(err, namespace, filename)
-
-
-@contextmanager
-def _surroundings_restored() -> Iterator[None]:
-    """Undo what a config that fails did to the import path, the environment, the working folder."""
-    path, environment = list(sys.path), os.environ.copy()
-    folder = os.getcwd() if os.path.isdir(".") else None
-    try:
-        yield
-    except BaseException:
-        sys.path[:] = path
-        if os.environ.copy() != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        if folder is not None:
-            os.chdir(folder)
-        raise
 
 
 def _raise_execution_error(err: Exception, namespace: dict[str, Any], filename: str) -> NoReturn:

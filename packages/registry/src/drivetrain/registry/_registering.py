@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from drivetrain.registry._errors import DuplicateNameError, RegistrationError
@@ -91,6 +92,31 @@ def taken(name: str, there: Any, new: Any, registry: str, scope: str) -> Duplica
             ("To do:", "choose another name=, or replace it with force=True"),
         ),
     )
+
+
+def is_successor(new: Any, there: Any) -> bool:
+    """Whether ``new`` is ``there`` over again, after its module was unloaded.
+
+    That happens when a config that failed to load has imported the module, and is corrected.
+    """
+    module = getattr(there, "__module__", None)
+    name = getattr(there, "__qualname__", None)
+    if new is there or not module or not name or "<locals>" in name or module == "__main__":
+        return False
+    if (getattr(new, "__module__", None), getattr(new, "__qualname__", None)) != (module, name):
+        return False
+    held: Any = sys.modules.get(module)
+    for part in name.split("."):
+        held = getattr(held, part, None)
+    return held is None
+
+
+def is_successor_module(new: dict[str, Any], there: dict[str, Any]) -> bool:
+    """Whether a module with the globals ``new`` took the place of the one that had ``there``."""
+    name = new.get("__name__")
+    if new is there or name != there.get("__name__"):
+        return False
+    return getattr(sys.modules.get(str(name)), "__dict__", None) is new
 
 
 def where_defined(component: Any) -> str:

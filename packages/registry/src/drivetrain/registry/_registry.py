@@ -29,6 +29,8 @@ from drivetrain.registry._manager import ManagerMixin
 from drivetrain.registry._node import no_type, resolve_lazy
 from drivetrain.registry._registering import (
     check_arguments,
+    is_successor,
+    is_successor_module,
     names_given,
     names_of,
     taken,
@@ -45,7 +47,6 @@ from drivetrain.registry._table import Table, lock
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import Any, Generic, TypeVar, overload
 
     T = TypeVar("T")
@@ -103,7 +104,8 @@ class Registry(Generic[T]):
     ) -> None:
         check_arguments(name, build_func, parent, scope, locations)
         self._name = name
-        self._scope = _scope_of_caller(self) if scope is None else scope
+        self._home = _globals_of_caller(self)
+        self._scope = _package_of(self._home) if scope is None else scope
         # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
         weak = ref(self)
 
@@ -254,15 +256,17 @@ class Registry(Generic[T]):
         names = names_of(component, names, self._name)
         with lock:
             for name in names:
-                if name in self._module_dict and not force:
-                    raise taken(name, self._module_dict[name], component, self._name, self._scope)
+                there = self._module_dict.get(name)
+                if there is not None and not force and not is_successor(component, there):
+                    raise taken(name, there, component, self._name, self._scope)
             for name in names:
                 self._module_dict[name] = component
         return component
 
     def _add_child(self, child: Registry[Any]) -> None:
         with lock:
-            if child._scope in self._children:
+            old = self._children.get(child._scope)
+            if old is not None and not is_successor_module(child._home, old._home):
                 raise DuplicateNameError(
                     f"scope {child._scope!r} exists already below registry {self._name!r}.",
                     (("To do:", "use that registry, or give the new one another scope="),),
@@ -530,7 +534,7 @@ class Registry(Generic[T]):
     @staticmethod
     def infer_scope() -> str:
         """Return the top-level package of the module that calls this."""
-        return _package_of_frame(sys._getframe(1))
+        return _package_of(sys._getframe(1).f_globals)
 
     @staticmethod
     def split_scope_key(key: str) -> tuple[str | None, str]:
@@ -562,14 +566,14 @@ def warn_of_failure(key: str, err: BaseException) -> None:
     warnings.warn(f"looking for {key!r}: {type(err).__name__}: {err}", RuntimeWarning, stacklevel=3)
 
 
-def _scope_of_caller(registry: Registry[Any]) -> str:
-    """Top-level package of the module whose code is creating ``registry``."""
+def _globals_of_caller(registry: Registry[Any]) -> dict[str, Any]:
+    """Globals of the module whose code is creating ``registry``."""
     frame = sys._getframe(2)
     # Constructors of subclasses are not who creates it.
     while frame.f_back is not None and frame.f_locals.get("self") is registry:
         frame = frame.f_back
-    return _package_of_frame(frame)
+    return frame.f_globals
 
 
-def _package_of_frame(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "__main__")).partition(".")[0]
+def _package_of(module_globals: dict[str, Any]) -> str:
+    return str(module_globals.get("__name__", "__main__")).partition(".")[0]
