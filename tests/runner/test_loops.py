@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from drivetrain.runner import BaseLoop, EpochBasedTrainLoop, calc_dynamic_intervals
+from drivetrain.runner._progress import Progress
 from drivetrain.runner.hooks import Hook
 from drivetrain.structures import BaseDataElement
 
@@ -225,3 +226,8 @@ def test_data_without_a_length_is_refused_before_training(make_runner, stage, re
     runner = make_runner(**{f"{stage}_dataloader": DataLoader(Stream())})
     with pytest.raises(ValueError, match=rf"{stage}_dataloader: a pass over Stream(.|\n)*{remedy}"):
         runner.train()
+
+
+def test_positions_compare_by_their_counts_though_one_holds_a_random_state() -> None:
+    state = torch.get_rng_state()
+    assert Progress(iter=3, loader_rng=state) == Progress(iter=3, loader_rng=state.clone())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class Progress:
     iter: int = 0
     batch_in_epoch: int = 0
     validated_at: int = -1
-    loader_rng: torch.Tensor | None = None
+    loader_rng: torch.Tensor | None = field(default=None, compare=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in a checkpoint."""
