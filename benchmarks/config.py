@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib.metadata
 import importlib.util
 import os
 import statistics
@@ -128,10 +129,10 @@ def _row(name: str, measured: float, unit: str, limit: float | None) -> dict[str
     }
 
 
-def _attribute_ns() -> float:
+def _attribute_ns(kind: Callable[[dict[str, Any]], Any] = Config) -> float:
     """One level of ``cfg.a.b.c.d.e``, the loop itself taken off."""
-    cfg = Config(dict(a=dict(b=dict(c=dict(d=dict(e=1))))))
-    number = 100_000
+    cfg = kind(dict(a=dict(b=dict(c=dict(d=dict(e=1))))))
+    number = 100_000 if kind is Config else 5_000
 
     def nested() -> None:
         for _ in range(number):
@@ -144,24 +145,83 @@ def _attribute_ns() -> float:
     return (_seconds(nested, 7) - _seconds(empty, 7)) / number / 5 * 1e9
 
 
+def _item_ns() -> float:
+    """One level of ``plain["a"]["b"]...`` of plain dicts."""
+    plain = dict(a=dict(b=dict(c=dict(d=dict(e=1)))))
+    number = 100_000
+
+    def nested() -> None:
+        for _ in range(number):
+            plain["a"]["b"]["c"]["d"]["e"]
+
+    def empty() -> None:
+        for _ in range(number):
+            plain
+
+    return (_seconds(nested, 7) - _seconds(empty, 7)) / number / 5 * 1e9
+
+
+def _reference_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list[dict[str, Any]]:
+    from mmengine.config import Config as Reference
+
+    reference = Reference(plain)
+    plain_copy_s = _seconds(lambda: copy.deepcopy(plain))
+    load_s = _seconds(lambda: Reference.fromfile(str(path)), 5)
+    copy_s = _seconds(lambda: copy.deepcopy(reference), 5)
+    dump_s = _seconds(lambda: reference.dump(str(path.with_name("peer.py"))), 3)
+    peer = _peer("mmengine")
+    return [
+        _row(f"import, {peer}", _import_ms("mmengine.config"), "ms", None),
+        _row(f"load, {peer}", load_s / by_hand_s, "x by hand", None),
+        _row(f"nested attribute access, {peer}", _attribute_ns(Reference), "ns", None),
+        _row(f"deepcopy, {peer}", copy_s / plain_copy_s, "x plain dict", None),
+        _row(f"dump as Python, {peer}", dump_s * 1e3, "ms", None),
+    ]
+
+
+def _omegaconf_rows(path: Path, by_hand_s: float) -> list[dict[str, Any]]:
+    """OmegaConf knows no Python files and no ``_base_``: the same four levels as YAML, merged."""
+    from omegaconf import OmegaConf
+
+    levels = [Config.fromfile(path.with_name("level_0.py")).to_dict()]
+    levels += [_own_content(path.with_name(f"level_{level}.py")) for level in range(1, LEVELS)]
+    files = [path.with_name(f"level_{level}.yaml") for level in range(LEVELS)]
+    for file, level in zip(files, levels, strict=True):
+        OmegaConf.save(OmegaConf.create(level), file)
+
+    def load() -> Any:
+        return OmegaConf.merge(*(OmegaConf.load(file) for file in files))
+
+    node = load()
+    plain = OmegaConf.to_container(node)
+    load_s = _seconds(load, 3)
+    copy_s = _seconds(lambda: copy.deepcopy(node), 5)
+    plain_copy_s = _seconds(lambda: copy.deepcopy(plain))
+    peer = _peer("omegaconf")
+    return [
+        _row(f"import, {peer}", _import_ms("omegaconf"), "ms", None),
+        _row(f"load as YAML, {peer}", load_s / by_hand_s, "x by hand", None),
+        _row(f"nested attribute access, {peer}", _attribute_ns(OmegaConf.create), "ns", None),
+        _row(f"deepcopy, {peer}", copy_s / plain_copy_s, "x plain dict", None),
+    ]
+
+
+def _own_content(path: Path) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(path.read_text(encoding="utf-8"), namespace)
+    return {key: value for key, value in namespace.items() if not key.startswith("_")}
+
+
+def _peer(name: str) -> str:
+    return f"{name} {importlib.metadata.version(name)}"
+
+
 def _peer_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list[dict[str, Any]]:
     rows = []
     if importlib.util.find_spec("mmengine"):
-        from mmengine.config import Config as Reference
-
-        load_s = _seconds(lambda: Reference.fromfile(str(path)), 3)
-        rows.append(_row("load, mmengine", load_s / by_hand_s, "x by hand", None))
-        reference = Reference(plain)
-        ratio = _seconds(lambda: copy.deepcopy(reference), 5) / _seconds(
-            lambda: copy.deepcopy(plain), 5
-        )
-        rows.append(_row("deepcopy, mmengine", ratio, "x plain dict", None))
+        rows += _reference_rows(path, plain, by_hand_s)
     if importlib.util.find_spec("omegaconf"):
-        from omegaconf import OmegaConf
-
-        node = OmegaConf.create(plain)
-        ratio = _seconds(lambda: copy.deepcopy(node), 5) / _seconds(lambda: copy.deepcopy(plain), 5)
-        rows.append(_row("deepcopy, OmegaConf", ratio, "x plain dict", None))
+        rows += _omegaconf_rows(path, by_hand_s)
     return rows
 
 
@@ -184,6 +244,7 @@ def run() -> list[dict[str, Any]]:
             _row("load by hand", by_hand_s * 1e3, "ms", None),
             _row("load", load_s / by_hand_s, "x by hand", 2.5),
             _row("nested attribute access, per level", _attribute_ns(), "ns", 100),
+            _row("the same of plain dicts, by item", _item_ns(), "ns", None),
             _row("deepcopy", copy_s / plain_copy_s, "x plain dict", 2),
             _row("dump as Python", dump_s * 1e3, "ms", 10),
         ]

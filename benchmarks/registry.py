@@ -6,6 +6,7 @@ look-up and call, and ``catalogue`` where it is installed.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import resource
@@ -52,11 +53,11 @@ class Shop:
         self.root = root
 
 
-def seconds_per_call(work: Callable[[], object]) -> float:
+def seconds_per_call(work: Callable[[], object], calls: int = CALLS) -> float:
     work()
     # CPU time: what else runs on the machine does not count.
-    times = timeit.repeat(work, timer=time.process_time, number=CALLS, repeat=REPEATS)
-    return statistics.median(times) / CALLS
+    times = timeit.repeat(work, timer=time.process_time, number=calls, repeat=REPEATS)
+    return statistics.median(times) / calls
 
 
 def import_cost_s(module: str) -> float:
@@ -118,7 +119,39 @@ def build_rows(shop: Shop) -> list[dict[str, Any]]:
             row("registry: catalogue, get and call", peer_s * 1e6, "us", None),
             row("registry: build, over catalogue", build_s / peer_s, "x", None),
         ]
-    return rows
+    return rows + reference_rows()
+
+
+def reference_rows() -> list[dict[str, Any]]:
+    """The same work by mmengine, where it can be imported: its registry asks for torch."""
+    if importlib.util.find_spec("mmengine") is None:
+        return []
+    from mmengine.registry import Registry as Reference
+
+    root = Reference("bench", scope="drivetrain")
+    alpha = Reference("bench", parent=root, scope="alpha")
+    beta = Reference("bench", parent=root, scope="beta")
+
+    @alpha.register_module()
+    class Outer:
+        def __init__(self, inner: Any) -> None:
+            self.inner = root.build(inner)
+
+    @beta.register_module()
+    class Inner:
+        def __init__(self, depth: int) -> None:
+            self.depth = depth
+
+    root.register_module(module=Small)
+    node = {"type": "Small", "depth": 3}
+    prefixed = {"type": "alpha.Outer", "inner": {"type": "beta.Inner", "depth": 3}}
+    build_s = seconds_per_call(lambda: root.build(node), calls=500)
+    nested_s = seconds_per_call(lambda: root.build(prefixed), calls=200)
+    peer = f"mmengine {importlib.metadata.version('mmengine')}"
+    return [
+        row(f"registry: build a small object, {peer}", build_s * 1e6, "us", None),
+        row(f"registry: nested across scopes, {peer}", nested_s * 1e6, "us", None),
+    ]
 
 
 def check_row(shop: Shop) -> dict[str, Any]:

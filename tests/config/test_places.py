@@ -162,3 +162,8 @@ def test_data_formats_write_classes_as_dotted_paths(tmp_path, name) -> None:
     Config(dict(a=dict(type=Config, at=[copy.deepcopy]))).dump(tmp_path / name)
     content = Config.fromfile(tmp_path / name).to_dict()
     assert content == {"a": {"type": "drivetrain.config._config.Config", "at": ["copy.deepcopy"]}}
+
+
+def test_a_node_tells_whoever_asks_by_protocol_where_it_stands(train) -> None:
+    filename, lineno = type(train.optimizer).__config_place__(train.optimizer)
+    assert (os.path.basename(filename), lineno) == ("train.py", 3)

@@ -295,3 +295,19 @@ def test_a_list_of_models_becomes_torchs_sequential_where_the_tree_has_none():
     built = models.build(cfg)
     assert type(built) is nn.Sequential
     assert [type(part) for part in built] == [nn.Linear, nn.ReLU]
+
+
+def test_a_node_without_type_is_a_key_error_too() -> None:
+    with pytest.raises(KeyError, match="has no `type`"):
+        Registry("m", scope="ex").build({"typ": "A"})
+
+
+def test_an_error_shows_the_place_that_a_node_knows() -> None:
+    """By protocol: this package knows nothing of the one that loads configs."""
+
+    class Node(dict):
+        def __config_place__(self):
+            return "train.py", 7
+
+    with pytest.raises(KeyError, match=r"(?s)no 'Nope'.*Config: +train.py:7"):
+        Registry("m", scope="ex").build(Node(type="Nope"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.config._errors import MissingKeyError
+from drivetrain.config._errors import MissingKeyError, Place
 from drivetrain.config._lazy import LazyObject, is_lazy
 from drivetrain.config._live import place_of_node
 from drivetrain.config._merge import merge_dicts
@@ -163,6 +163,10 @@ class ConfigDict(dict[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ConfigDict:
         return _deepcopy_node(self, memo)
+
+    def __config_place__(self) -> Place:
+        """File and line of this node, for whoever finds a mistake in it (a registry, say)."""
+        return place_of_node(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return _rebuild_node, (type(self), dict(dict.items(self)))

@@ -7,6 +7,7 @@
     ├── ComponentArgumentError    TypeError       a missing, unknown or doubled argument
     ├── ComponentBuildError       (the original)  the component itself raised while being built
     ├── NodeError                 TypeError       what stands there is no node
+    │   └── MissingTypeError      KeyError        a dict without `type`
     ├── DuplicateNameError        KeyError        the name, or the scope, is taken
     ├── RegistrationError         TypeError       what was given cannot be registered
     ├── UsageError                TypeError       one of our functions got what it cannot use
@@ -37,7 +38,8 @@ class RegistryError(Exception):
 
     Attributes:
         node_path: Dotted path of the node in its config, ``""`` if nobody named it.
-        origin: ``file:line`` of that path, if an enclosing ``building`` can tell.
+        origin: ``file:line`` of that path, if an enclosing ``building`` can tell; else of the node,
+            if it can (by ``__config_place__``, as those of ``drivetrain.config``).
         node: The node that was being built, if there was one.
     """
 
@@ -51,6 +53,7 @@ class RegistryError(Exception):
         self.summary = summary
         self.details = tuple(details)
         self.node = None
+        self._innermost: Any = None
         self._locate: Callable[[str], str | None] | None = None
         self._context = ""  # what the `building` blocks around said
         self._inside = ""  # from there to the node, as far as it could be found out
@@ -70,7 +73,7 @@ class RegistryError(Exception):
             if found is not None:
                 return found
             path = path.rpartition(".")[0]  # where the node around it is
-        return None
+        return _own_place(self._innermost)
 
     def placed(
         self, context: str, node: Any, locate: Callable[[str], str | None] | None = None
@@ -78,6 +81,8 @@ class RegistryError(Exception):
         """Say which node this is about, and under which path it is built; return self."""
         self._context = context
         self.node = node
+        if self._innermost is None:
+            self._innermost = node
         self._locate = locate
         return self
 
@@ -127,6 +132,10 @@ class NodeError(RegistryError, TypeError):
     """Something stands where a node is expected, and is none."""
 
 
+class MissingTypeError(NodeError, KeyError):
+    """A dict stands where a node is expected, and has no ``type``."""
+
+
 class DuplicateNameError(RegistryError, KeyError):
     """A name is registered already, or a scope has a child registry already."""
 
@@ -149,6 +158,16 @@ class ContractError(RegistryError, ImportError):
 
 class CheckError(RegistryError, ValueError):
     """A config has mistakes that were found without building it."""
+
+
+def _own_place(node: Any) -> str | None:
+    """``file:line`` of a node that knows it."""
+    tell = getattr(type(node), "__config_place__", None)
+    try:
+        filename, lineno = (None, None) if tell is None else tell(node)
+    except Exception:  # an error about a config must not fail because of its decoration
+        return None
+    return filename if filename is None or lineno is None else f"{filename}:{lineno}"
 
 
 def _restore(

@@ -69,18 +69,28 @@ def explain_unknown(
     else:
         summary = f"cannot import {key!r}: {one_line(failure)}"
         details += [("Traceback:", shown_traceback(failure))]
-    for provider in failed:
-        assert provider.error is not None
-        details += [
-            ("Failed:", f"{provider.label} ({provider.announced_by}): {one_line(provider.error)}"),
-            ("", shown_traceback(provider.error)),
-        ]
+    details += _shown_failures(failed, details)
     details += _remedy(registry, key, searched, failure or (failed and failed[0].error))
     err = UnknownComponentError(summary, tuple(details))
     path, locate = current_place()
     err.placed(path, None, locate)
     err.__cause__ = failure or (failed[0].error if failed else None)
     return err
+
+
+def _shown_failures(failed: list[Provider], above: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Providers that could not be imported; a traceback that stands above is not repeated."""
+    tracebacks = {text for _, text in above}
+    details = []
+    for provider in failed:
+        assert provider.error is not None
+        reason = f"{provider.label} ({provider.announced_by}): {one_line(provider.error)}"
+        details.append(("Failed:", reason))
+        text = shown_traceback(provider.error)
+        if text not in tracebacks:
+            details.append(("", text))
+        tracebacks.add(text)
+    return details
 
 
 def _summary(registry: Any, key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drivetrain.registry._building import current_place
-from drivetrain.registry._errors import NodeError, RegistryError
+from drivetrain.registry._errors import MissingTypeError, NodeError, RegistryError
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def missing_type(cfg: Any) -> NodeError:
     if typos:
         details = (("Did you mean:", f"'type' instead of {typos[0]!r}"),)
     shown = _short(", ".join(keys)) or "none"
-    err = NodeError(f"the node has no `type` (its keys: {shown}).", details)
+    err = MissingTypeError(f"the node has no `type` (its keys: {shown}).", details)
     return placed(err, cfg)
 
 
