@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import pytest
+import torch
 
 from drivetrain.runner import MetricNotFoundError
 from drivetrain.runner.hooks import CheckpointHook, EarlyStoppingHook, Hook
@@ -172,3 +174,24 @@ def test_patience_survives_a_resume() -> None:
     second = EarlyStoppingHook("acc", patience=3)
     second.load_state_dict(first.state_dict())
     assert (second._best.value, second.wait_count) == (0.7, 2)
+
+
+def test_what_is_published_has_the_keys_that_were_asked_for(make_runner, tmp_path) -> None:
+    train(make_runner, [0.2, 0.5], save_best="acc", published_keys=["meta", "state_dict"])
+    work_dir = tmp_path / "work"
+    for stem in ("best_acc_epoch_2", "epoch_2"):
+        (published,) = work_dir.glob(f"{stem}-????????.pth")
+        assert list(torch.load(published, weights_only=True)) == ["meta", "state_dict"]
+        digest = hashlib.sha256(published.read_bytes()).hexdigest()
+        assert published.stem.endswith(digest[:8])
+
+
+def test_a_key_that_cannot_be_published_is_named(make_runner) -> None:
+    with pytest.raises(KeyError, match="has no 'weights'"):
+        train(make_runner, [0.2], published_keys="weights")
+
+
+def test_only_the_last_is_saved_also_after_an_early_stop(make_runner, tmp_path) -> None:
+    hook = EarlyStoppingHook("acc", patience=1)
+    train(make_runner, [0.5, 0.4, 0.1, 0.1], hooks=[hook], interval=-1)
+    assert files(tmp_path / "work") == ["epoch_2.pth"]

@@ -313,3 +313,29 @@ def test_a_config_that_holds_objects_is_written_down_with_their_repr(make_runner
 def test_a_model_without_a_training_step_is_refused_with_the_way_out(make_runner) -> None:
     with pytest.raises(RuntimeError, match=r"Linear has no train_step\(\)(.|\n)*BaseModel"):
         make_runner(model=torch.nn.Linear(4, 2)).train()
+
+
+def test_a_runner_of_ones_own_may_add_to_the_environment(tmp_path) -> None:
+    class MyRunner(Runner):
+        def setup_env(self, env_cfg) -> None:
+            super().setup_env(env_cfg)
+            self.seen = env_cfg
+
+    assert MyRunner(
+        torch.nn.Linear(1, 1), str(tmp_path), env_cfg={"resource_limit": 2048}
+    ).seen == {"resource_limit": 2048}
+
+
+def test_set_randomness_seeds_again(make_runner) -> None:
+    runner = make_runner()
+    runner.set_randomness(11)
+    first = torch.rand(1)
+    runner.set_randomness(11)
+    assert torch.equal(torch.rand(1), first)
+    assert runner.seed == 11
+
+
+def test_build_logger_gives_one_that_writes_where_it_is_told(make_runner, tmp_path) -> None:
+    logger = make_runner().build_logger(log_level="DEBUG", log_file=str(tmp_path / "mine.log"))
+    logger.debug("hello")
+    assert "hello" in (tmp_path / "mine.log").read_text()

@@ -19,7 +19,7 @@ from drivetrain.dataset import build_dataloader
 from drivetrain.dist import is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator, build_evaluator
-from drivetrain.logging import MessageHub
+from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.registry import DefaultScope, building
 from drivetrain.runner import _builders
 from drivetrain.runner._base_loop import BaseLoop
@@ -106,7 +106,7 @@ class Engine(RunState):
             raise TypeError(f"compile is a bool or a dict of options, got {compile!r}")
         self.cfg = cfg
         self.strategy = strategy
-        strategy.setup()
+        self.setup_env(self._env_cfg)
         if default_scope is not None:
             DefaultScope.get_instance(self._instance_name(DefaultScope), scope_name=default_scope)
         self._train_dataloader = parts.get("train_dataloader")
@@ -193,6 +193,45 @@ class Engine(RunState):
     def test_evaluator(self) -> Evaluator:
         """The evaluator of the test."""
         return self.test_loop.evaluator
+
+    #: What the arguments say about processes, devices and limits.
+    _env_cfg: dict[str, Any] | None = None
+
+    def setup_env(self, env_cfg: dict[str, Any] | None) -> None:
+        """Join the other processes, seed, make the log folder and open the log.
+
+        Called when the runner is made; a subclass may do more before or after it.
+
+        Args:
+            env_cfg: What the runner was given; its strategy has it already.
+        """
+        self.strategy.setup()
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed all random generators of this process.
+
+        Args:
+            seed: The seed; None draws one, the same on all ranks.
+            diff_rank_seed: Add the rank to it.
+            deterministic: Use deterministic algorithms only.
+        """
+        self.strategy.set_randomness(seed, diff_rank_seed, deterministic)
+
+    def build_logger(
+        self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any
+    ) -> MMLogger:
+        """A logger for this run, besides the one that it has.
+
+        Args:
+            log_level: Lowest level that is logged.
+            log_file: Path of a file; by default one in the folder of the run's logs.
+            **kwargs: Further arguments of ``MMLogger``.
+        """
+        path = log_file or os.path.join(self.log_dir, f"{self.timestamp}.log")
+        node = {"name": self._instance_name(MMLogger), "file_mode": "a", **kwargs}
+        return MMLogger.get_instance(log_file=path, log_level=log_level, **node)
 
     @staticmethod
     def build_dataloader(

@@ -86,6 +86,7 @@ class FlexibleRunner(Engine):
                 )
             load_from, resume = resume, True
         full_cfg = as_config(cfg)
+        self._env_cfg = env_cfg
         self._strategy_kwargs = {
             "work_dir": str(work_dir),
             "experiment_name": experiment_name or config_stem(full_cfg),

@@ -106,6 +106,7 @@ class Runner(Engine):
         cfg: Config | Node | None = None,
     ) -> None:
         full_cfg = as_config(cfg)
+        self._env_cfg = env_cfg
         strategy = self._strategy_of_launcher(
             launcher,
             full_cfg,

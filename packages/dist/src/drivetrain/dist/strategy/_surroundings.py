@@ -39,6 +39,12 @@ class Surroundings:
         self._session.start(several_processes=self.several_processes)
         return self
 
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed all generators of this process; without a seed with a fresh one, shared by all."""
+        self.setup()._session.set_randomness(seed, diff_rank_seed, deterministic)
+
     @property
     def work_dir(self) -> str:
         """Absolute path of the folder of all runs."""

@@ -12,6 +12,7 @@ from drivetrain.fileio import join_path
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._best_score import BestScore, Rule
 from drivetrain.runner.hooks._hook import Batch, Hook
+from drivetrain.runner.hooks._publish import publish
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -42,6 +43,8 @@ class CheckpointHook(Hook):
         filename_tmpl: Name of the files, with one ``{}`` for the finished epochs or iterations.
         backend_args: How to reach the store of ``out_dir``.
         save_begin: Finished epochs or iterations before the first checkpoint.
+        published_keys: Entries of the best and the last checkpoint to write into files of their own
+            when training is over, such as ``["meta", "state_dict"]``.
 
     Raises:
         ValueError: If options contradict one another.
@@ -67,6 +70,7 @@ class CheckpointHook(Hook):
         filename_tmpl: str | None = None,
         backend_args: dict[str, Any] | None = None,
         save_begin: int = 0,
+        published_keys: str | Sequence[str] | None = None,
     ) -> None:
         if filename_tmpl is not None and filename_tmpl.count("{}") != 1:
             raise ValueError(
@@ -84,6 +88,8 @@ class CheckpointHook(Hook):
         self.max_keep_ckpts = max_keep_ckpts
         self.save_last = save_last
         self.save_begin = save_begin
+        keys = [published_keys] if isinstance(published_keys, str) else published_keys
+        self.published_keys = list(keys or ())
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.filename_tmpl = filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth")
         self._best = _best_scores(save_best, rule, greater_keys, less_keys)
@@ -144,9 +150,18 @@ class CheckpointHook(Hook):
                 self._save_best(runner, index, value)
 
     def after_train(self, runner: Engine) -> None:
-        """Save what an early stop would leave unsaved."""
-        if self.save_last and self.interval > 0 and self._saved_iter != runner.progress.iter:
+        """Save what an early stop would leave unsaved, and publish what is to be published."""
+        if self.save_last and self._saved_iter != runner.progress.iter > 0:
             self._save_periodic(runner)
+        if self.published_keys and is_main_process():
+            self._publish(runner)
+
+    def _publish(self, runner: Engine) -> None:
+        names = list(self._best_names.values()) + (self._kept[-1:] if self.save_last else [])
+        for name in names:
+            path = str(join_path(self.out_dir, name, backend_args=self.backend_args))
+            published = publish(path, self.published_keys, self.backend_args)
+            runner.logger.info(f"Published {published}.")
 
     def _save_periodic(self, runner: Engine) -> None:
         count = runner.progress.epoch if self.by_epoch else runner.progress.iter
