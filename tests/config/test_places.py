@@ -59,6 +59,12 @@ def test_a_missing_key_keeps_its_place_when_it_is_pickled(train) -> None:
     assert error.lineno == 3
 
 
+def test_a_node_that_holds_itself_has_a_place_too(train) -> None:
+    train.optimizer["again"] = train.optimizer
+    with pytest.raises(MissingKeyError, match=r"train.py:3: no key 'lrr'"):
+        train.optimizer.lrr
+
+
 def test_a_node_of_no_file_has_no_place() -> None:
     with pytest.raises(MissingKeyError, match=r"^no key 'b' in this config; it has 'a'$"):
         Config(dict(a=1)).b

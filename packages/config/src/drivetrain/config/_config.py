@@ -141,7 +141,7 @@ class Config(MutableMapping[Any, Any]):
         with restored_on_failure():
             data, source = loader.load_file(name)
             if safe and import_custom_modules and IMPORTS_KEY in data:
-                refuse_imports(name)
+                refuse_imports(*place_in_files(source, [IMPORTS_KEY]))
             return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
 
     @staticmethod

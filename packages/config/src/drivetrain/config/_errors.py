@@ -207,7 +207,10 @@ class MissingKeyError(ConfigError, KeyError, AttributeError):
 
     def _know_place(self) -> None:
         if self._find_place is not None and self.filename is None:
-            self.filename, self.lineno = self._find_place()
+            try:
+                self.filename, self.lineno = self._find_place()
+            except Exception:  # an error must not fail because of its decoration
+                self.filename = self.lineno = None
         self._find_place = None
 
 

@@ -29,19 +29,19 @@ def remember(config: _Loaded) -> None:
 def place_of_node(node: dict[Any, Any]) -> Place:
     """File and line that gave ``node`` its place in a config; ``None`` where no config has it."""
     for config in list(_loaded.values()):
-        for path, each in _nodes(config._cfg_dict, ""):
+        for path, each in _nodes(config._cfg_dict, "", set()):
             if each is node:
                 return config._place_of(path)
     return None, None
 
 
-def _nodes(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _nodes(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Dotted path and value of each dict inside ``value``, itself included."""
-    items: Any = ()
+    if not isinstance(value, (dict, list, tuple)) or id(value) in seen:
+        return
+    seen.add(id(value))  # a program may have put a node into itself
     if isinstance(value, dict):
         yield path, value
-        items = dict.items(value)
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    for key, item in items:
-        yield from _nodes(item, f"{path}.{key}" if path else str(key))
+    items = dict.items(value) if isinstance(value, dict) else enumerate(value)
+    for key, item in list(items):
+        yield from _nodes(item, f"{path}.{key}" if path else str(key), seen)

@@ -57,12 +57,12 @@ def refuse_environment(name: str, filename: str, lineno: int) -> NoReturn:
     refuse(f"the environment variable {name!r}", filename, lineno)
 
 
-def refuse_imports(filename: str) -> NoReturn:
+def refuse_imports(filename: str | None, lineno: int | None) -> NoReturn:
     """Refuse ``custom_imports``."""
     refuse(
         "`custom_imports` would run code; pass import_custom_modules=False to read it as data",
         filename,
-        None,
+        lineno,
     )
 
 
