@@ -47,9 +47,10 @@ def build_optim_wrapper(
         OptimTypeError: If ``cfg`` is none of these.
 
     Example:
-        >>> build_optim_wrapper(model, dict(optimizer=dict(type="SGD", lr=0.01)))
-        Type: OptimWrapper
-        ...
+        >>> cfg = dict(optimizer=dict(type="SGD", lr=0.01))
+        >>> wrapper = build_optim_wrapper(nn.Linear(2, 1), cfg)
+        >>> wrapper.get_lr()
+        {'lr': [0.01]}
     """
     if isinstance(cfg, BaseOptimWrapper):
         return cfg

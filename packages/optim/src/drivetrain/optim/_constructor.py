@@ -45,9 +45,10 @@ class DefaultOptimWrapperConstructor:
       and the other rules are ignored for that parameter. The name is matched with a dot in front,
       so ``'.head'`` matches a module ``head`` and not ``my_head``.
     - ``bias_lr_mult``, ``bias_decay_mult``: for biases, except those of normalization layers and of
-      deformable convolutions' offsets (for the decay also those of depthwise convolutions).
+      deformable convolutions' offsets.
     - ``norm_decay_mult``: for weights and biases of normalization layers.
-    - ``dwconv_decay_mult``: for weights and biases of depthwise convolutions.
+    - ``dwconv_decay_mult``: for weights and biases of depthwise convolutions; overrides
+      ``bias_decay_mult`` there.
     - ``flat_decay_mult``: for one-dimensional parameters that no rule above decided.
     - ``dcn_offset_lr_mult``: for the offset layers of deformable convolutions; overrides
       ``bias_lr_mult`` there.
@@ -69,8 +70,10 @@ class DefaultOptimWrapperConstructor:
     Example:
         >>> constructor = DefaultOptimWrapperConstructor(
         ...     dict(optimizer=dict(type="SGD", lr=0.1, weight_decay=0.01)),
-        ...     dict(norm_decay_mult=0.0, custom_keys={"backbone": dict(lr_mult=0.1)}))
-        >>> optim_wrapper = constructor(model)
+        ...     dict(norm_decay_mult=0.0, custom_keys={"0.weight": dict(lr_mult=0.1)}))
+        >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.LayerNorm(2))
+        >>> [round(lr, 3) for lr in constructor(model).get_lr()["lr"]]
+        [0.01, 0.1, 0.1]
     """
 
     def __init__(
@@ -214,8 +217,8 @@ class DefaultOptimWrapperConstructor:
         is_dwconv = isinstance(module, nn.Conv2d) and module.in_channels == module.groups
         cases = (
             ("norm_decay_mult", isinstance(module, _NORM_LAYERS)),
-            ("bias_decay_mult", name == "bias" and not in_dcn),
             ("dwconv_decay_mult", is_dwconv),
+            ("bias_decay_mult", name == "bias" and not in_dcn),
             ("flat_decay_mult", param.ndim == 1 and not in_dcn),
         )
         for rule, applies in cases:

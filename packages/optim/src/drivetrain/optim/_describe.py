@@ -29,10 +29,12 @@ def describe(
         Group, number of tensors, number of values, settings, and names.
 
     Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(5, 2)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
         >>> print(describe(optimizer, model))
         group  tensors  values    lr  weight_decay  momentum  parameters
-        0            4      12  0.01             0       0.9  backbone.weight, backbone.bias, ...
+        0            2      12  0.01             0       0.9  weight, bias
     """
     if isinstance(optim_wrapper, OptimWrapperDict):
         tables = ((name, describe(member, model, names)) for name, member in optim_wrapper.items())

@@ -23,7 +23,7 @@ class GradientClipper:
 
     Raises:
         OptimTypeError: If ``settings`` is no mapping.
-        OptimArgumentError: If it is empty, of an unknown type, or lacks its limit.
+        OptimArgumentError: If it is empty, of an unknown type, or its limit is missing or negative.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -40,6 +40,12 @@ class GradientClipper:
         if limits[kind] not in arguments:
             raise OptimArgumentError(
                 f"clip_grad: by {kind} needs {limits[kind]!r}, got {dict(settings)}"
+            )
+        limit = arguments[limits[kind]]
+        if isinstance(limit, int | float) and not limit >= 0:
+            raise OptimArgumentError(
+                f"clip_grad: {limits[kind]!r} must not be negative, got {limit}. To log the norm "
+                "without clipping, use max_norm=float('inf')."
             )
         self.kind = kind
         self.arguments: dict[str, Any] = arguments

@@ -6,7 +6,9 @@ from typing import Any
 
 from drivetrain.optim._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
 from drivetrain.optim._errors import ParamGroupKeyError
+from drivetrain.optim._one_cycle import OneCycleParamScheduler
 from drivetrain.optim._reduce_on_plateau import ReduceOnPlateauParamScheduler
+from drivetrain.optim._scheduler import unchanged_on_error
 from drivetrain.optim._schedules import (
     ConstantParamScheduler,
     ExponentialParamScheduler,
@@ -40,10 +42,11 @@ class MomentumSchedulerMixin:
                 f"it has {', '.join(sorted(defaults))}"
             )
         self.use_betas = "momentum" not in defaults
-        if self.use_betas:
-            for group in optimizer.param_groups:
-                group["momentum"] = group["betas"][0]
-        super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]  # a schedule follows
+        with unchanged_on_error(optimizer):
+            if self.use_betas:
+                for group in optimizer.param_groups:
+                    group["momentum"] = group["betas"][0]
+            super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]  # a schedule follows
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """Go on by one step, and write the value where the optimizer reads it."""
@@ -87,6 +90,15 @@ class LinearMomentum(MomentumSchedulerMixin, LinearParamScheduler):
 @PARAM_SCHEDULERS.register_module()
 class MultiStepMomentum(MomentumSchedulerMixin, MultiStepParamScheduler):
     """The momentum by a decay at each milestone; see :class:`MultiStepParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class OneCycleMomentum(MomentumSchedulerMixin, OneCycleParamScheduler):
+    """The momentum by one cycle; see :class:`OneCycleParamScheduler`.
+
+    Beside a one-cycle learning rate the momentum goes down and up again. From 0.95 to 0.85 and
+    back to 0.95: ``eta_max=0.85, div_factor=0.85 / 0.95, final_div_factor=1``.
+    """
 
 
 @PARAM_SCHEDULERS.register_module()

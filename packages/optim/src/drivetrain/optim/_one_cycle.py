@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from drivetrain.optim._errors import ScheduleError
-from drivetrain.optim._scheduler import INF, _ParamScheduler
+from drivetrain.optim._scheduler import INF, _ParamScheduler, unchanged_on_error
 from drivetrain.registry import PARAM_SCHEDULERS
 
 
@@ -73,9 +73,10 @@ class OneCycleParamScheduler(_ParamScheduler):
             )
         self.anneal_strategy = anneal_strategy
         self._phases = _phases(param_name, self.total_steps, pct_start, three_phase)
-        if last_step == -1:
-            _set_levels(optimizer, param_name, eta_max, div_factor, final_div_factor)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        with unchanged_on_error(optimizer):
+            if last_step == -1:
+                _set_levels(optimizer, param_name, eta_max, div_factor, final_div_factor)
+            super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
     def _get_value(self) -> list[Any]:
         if self.last_step >= self.total_steps:

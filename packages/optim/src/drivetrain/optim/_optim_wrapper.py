@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from drivetrain.dist import is_distributed
 from drivetrain.logging import MessageHub, print_log
 from drivetrain.optim._accumulation import AccumulationPlan, SampleWeights
-from drivetrain.optim._errors import LossError, OptimTypeError
+from drivetrain.optim._errors import LossError, OptimArgumentError, OptimTypeError
 from drivetrain.optim._grad_clip import GradientClipper
 from drivetrain.registry import OPTIM_WRAPPERS
 
@@ -120,6 +120,7 @@ class OptimWrapper(BaseOptimWrapper):
         before training, so that a last, shorter group is known to be one.
 
     Example:
+        >>> import torch
         >>> model = nn.Linear(2, 1)
         >>> wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
         >>> for batch in torch.ones(3, 4, 2):
@@ -187,13 +188,22 @@ class OptimWrapper(BaseOptimWrapper):
             loss: Scalar; the mean over this pass's samples.
             step_kwargs: Passed on to :meth:`step`.
             zero_kwargs: Passed on to :meth:`zero_grad`.
+
+        Raises:
+            OptimTypeError: If the loss is no tensor.
+            LossError: If it is no scalar, or has no graph.
         """
+        if not isinstance(loss, Tensor):
+            raise OptimTypeError(
+                f"update_params: the loss must be a scalar tensor, got {type(loss).__name__}. "
+                "Pass the sum of the losses, as computed from the model's parameters."
+            )
         num_samples = getattr(loss, "num_samples", None)
         if num_samples is None:
             self.backward(self.scale_loss(loss))
         else:
-            self._samples.add(num_samples)
             self.backward(loss * num_samples)
+            self._samples.add(num_samples)
         if self.should_update():
             if num_samples is not None:
                 self._samples.divide_gradients(self.optimizer)
@@ -248,7 +258,15 @@ class OptimWrapper(BaseOptimWrapper):
             model: The model to be trained; looked at for layers that accumulation does not suit.
             init_counts: Backward passes that lie behind.
             max_counts: Backward passes of the whole run; ``-1`` if unknown.
+
+        Raises:
+            OptimArgumentError: If one of the numbers is negative otherwise.
         """
+        if init_counts < 0 or max_counts < -1:
+            raise OptimArgumentError(
+                "initialize_count_status: init_counts counts passes from 0 on, and max_counts is "
+                f"-1 where it is unknown; got {init_counts} and {max_counts}"
+            )
         start = init_counts
         if self._restored_count == init_counts:
             start -= init_counts % self._plan.counts  # the group goes on with its gradients

@@ -36,10 +36,12 @@ def preview(
 
     Raises:
         OptimTypeError: If something is no schedule.
-        ScheduleError: If schedules by epoch and by iteration are mixed without ``epoch_length``.
+        ScheduleError: If schedules by epoch and by iteration are mixed without ``epoch_length``,
+            or a length is negative.
 
     Example:
-        >>> sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> import torch
+        >>> sgd = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=1.0)
         >>> from drivetrain.optim import LinearLR
         >>> preview(LinearLR(sgd, start_factor=0.5, end=3), 4)
         {'lr': [[0.5], [0.75], [1.0], [1.0]]}
@@ -48,6 +50,10 @@ def preview(
     for scheduler in originals:
         if not isinstance(scheduler, _ParamScheduler):
             raise OptimTypeError(f"preview: needs schedules, got {type(scheduler).__name__}")
+    if steps < 0:
+        raise ScheduleError(f"preview: steps must not be negative, got {steps}")
+    if epoch_length is not None and epoch_length < 1:
+        raise ScheduleError(f"preview: epoch_length must be >= 1, got {epoch_length}")
     if epoch_length is None and len({scheduler.by_epoch for scheduler in originals}) > 1:
         raise ScheduleError(
             "preview: some schedules go by epoch and some by iteration; give epoch_length"

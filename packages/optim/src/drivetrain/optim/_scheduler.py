@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -77,7 +78,8 @@ class _ParamScheduler(ABC):
         self.begin = begin
         self.end = end
         self.by_epoch = by_epoch
-        self.base_values = self._initial_values(fresh=last_step == -1)
+        with unchanged_on_error(optimizer):
+            self.base_values = self._initial_values(fresh=last_step == -1)
         self.last_step = last_step
         self.verbose = verbose
         self._global_step = -1
@@ -245,6 +247,20 @@ class _ParamScheduler(ABC):
     def _to_iterations(cls, kwargs: dict[str, Any], epoch_length: int) -> dict[str, Any]:
         """Return ``kwargs`` with every length in epochs turned into iterations."""
         return kwargs
+
+
+@contextmanager
+def unchanged_on_error(optimizer: Any) -> Iterator[None]:
+    """Give the parameter groups back as they were, if building a schedule on them fails."""
+    groups = getattr(optimizer, "param_groups", None)
+    before = [dict(group) for group in groups] if isinstance(groups, list) else []
+    try:
+        yield
+    except Exception:
+        for group, settings in zip(groups or (), before, strict=False):
+            group.clear()
+            group.update(settings)
+        raise
 
 
 def _differ(ours: Any, theirs: Any) -> bool:

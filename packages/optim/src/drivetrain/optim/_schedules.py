@@ -100,9 +100,10 @@ class MultiStepParamScheduler(_ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
-        if list(milestones) != sorted(milestones):
+        if list(milestones) != sorted(milestones) or any(m < 0 for m in milestones):
             raise ScheduleError(
-                f"{type(self).__name__}: milestones must increase, got {list(milestones)}"
+                f"{type(self).__name__}: milestones must increase, and none be negative, "
+                f"got {list(milestones)}"
             )
         self.milestones = dict(Counter(milestones))
         self.gamma = gamma
