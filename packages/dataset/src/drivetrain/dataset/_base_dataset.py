@@ -182,11 +182,13 @@ class BaseDataset(Dataset):
                 f"{self.ann_file}: the annotation file must have 'data_list' and 'metainfo', "
                 f"and lacks {' and '.join(map(repr, missing))}. Its keys: {sorted(content)}"
             )
-        for key, value in content["metainfo"].items():
-            self._metainfo.setdefault(key, value)
+        _require(self.ann_file, "'metainfo'", content["metainfo"], Mapping, "a mapping")
+        _require(self.ann_file, "'data_list'", content["data_list"], list, "a list")
         entries: list[Entry] = []
         for position, raw in enumerate(content["data_list"]):
             entries.extend(self._parsed(raw, position))
+        for key, value in content["metainfo"].items():
+            self._metainfo.setdefault(key, value)
         return entries
 
     def parse_data_info(self, raw_data_info: Entry) -> Entry | list[Entry]:
@@ -201,6 +203,8 @@ class BaseDataset(Dataset):
         Raises:
             AnnotationError: If a field named in ``data_prefix`` is missing.
         """
+        if self.data_prefix:
+            _require(self.ann_file, "an entry of 'data_list'", raw_data_info, dict, "a mapping")
         for key, prefix in self.data_prefix.items():
             if key not in raw_data_info:
                 raise AnnotationError(
@@ -354,6 +358,10 @@ class BaseDataset(Dataset):
                 f"{type(self).__name__}: there is no annotation file {self.ann_file!r} "
                 f"(ann_file below data_root={self.data_root!r}; working directory {os.getcwd()!r})"
             ) from err
+        except ValueError as err:  # what parsers raise; they know the line, but not the file
+            raise AnnotationError(
+                f"{self.ann_file}: the annotation file cannot be read: {err}. Is it complete?"
+            ) from err
 
     @classmethod
     def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -394,6 +402,14 @@ class BaseDataset(Dataset):
             if isinstance(value, str) and ("path" in key or "file" in key)
         ]
         return f"{type(self).__name__} sample {idx}" + (f" ({paths[0]})" if paths else "")
+
+
+def _require(ann_file: str | None, what: str, value: Any, kind: type, name: str) -> None:
+    if not isinstance(value, kind):
+        raise AnnotationError(
+            f"{ann_file}: {what} must be {name}, got {type(value).__name__}. Correct the file, or "
+            "override load_data_list."
+        )
 
 
 def _lines_or_value(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ def build_dataloader(
     keyed = options.pop("keyed_randomness", True) and not is_deterministic(dataset)
     options["collate_fn"] = _build_collate(options)
     options["worker_init_fn"] = _build_worker_init(options, seed)
+    _refuse_unknown(options)
     loader = KeyedDataLoader(
         dataset,
         seed=_sample_seed(shared_seed, batching),
@@ -85,6 +87,18 @@ def build_dataloader(
     )
     _refuse_empty(loader)
     return loader
+
+
+def _refuse_unknown(options: dict[str, Any]) -> None:
+    known = inspect.signature(DataLoader).parameters
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise LoaderConfigError(
+                f"a dataloader has no option {key!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+                + f" Known: {', '.join(sorted(known))}"
+            )
 
 
 def _build_dataset(options: dict[str, Any]) -> Any:

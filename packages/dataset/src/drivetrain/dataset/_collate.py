@@ -27,13 +27,13 @@ def pseudo_collate(data_batch: Sequence[Any]) -> Any:
         Tensors are not stacked, numbers not converted.
 
     Raises:
-        CollateError: If sequences that belong together differ in length.
+        CollateError: If there is no sample, or sequences that belong together differ in length.
 
     Example:
         >>> pseudo_collate([{"x": 1, "y": "a"}, {"x": 2, "y": "b"}])
         {'x': [1, 2], 'y': ['a', 'b']}
     """
-    first = data_batch[0]
+    first = _first_of(data_batch)
     if isinstance(first, (str, bytes)):
         return data_batch
     return _merge(data_batch, pseudo_collate, leaf=_as_it_is)
@@ -53,16 +53,22 @@ def default_collate(data_batch: Sequence[Any]) -> Any:
         ``(B, ...)``, numbers become ``(B,)`` tensors.
 
     Raises:
-        CollateError: If sequences differ in length, or tensors in shape.
+        CollateError: If there is no sample, sequences differ in length, or tensors in shape.
 
     Example:
         >>> default_collate([{"x": 1}, {"x": 2}])
         {'x': tensor([1, 2])}
     """
-    first = data_batch[0]
+    first = _first_of(data_batch)
     if isinstance(first, (str, bytes)) or _is_data_element(first):
         return data_batch
     return _merge(data_batch, default_collate, leaf=_stack)
+
+
+def _first_of(samples: Sequence[Any]) -> Any:
+    if not len(samples):
+        raise CollateError("collate: there is no sample to merge; does the batch sampler give any?")
+    return samples[0]
 
 
 def _merge(samples: Sequence[Any], merge: Merge, *, leaf: Merge) -> Any:

@@ -17,7 +17,12 @@ def set_epoch(dataloader: Any, epoch: int) -> None:
     Args:
         dataloader: Any loader; samplers that know no epochs are left alone.
         epoch: Finished epochs.
+
+    Raises:
+        LoaderConfigError: If ``epoch`` is negative.
     """
+    if epoch < 0:
+        raise LoaderConfigError(f"set_epoch: epochs count from 0 on, got {epoch}")
     if isinstance(dataloader, KeyedDataLoader) and dataloader.order is not None:
         dataloader.order.set_epoch(epoch)
         return
