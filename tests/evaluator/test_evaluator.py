@@ -262,3 +262,10 @@ def test_real_data_elements_reach_metrics_as_dicts():
     evaluator.process([structures.BaseDataElement(label=torch.tensor(3))])
     ((_, samples),) = evaluator.metrics[0].calls
     assert samples == [{"label": torch.tensor(3)}]
+
+
+def test_a_negative_size_and_an_empty_list_of_predictions_are_refused():
+    with pytest.raises(MetricOptionError, match="length of the dataset, got -1"):
+        Evaluator(Seen()).evaluate(-1)
+    with pytest.raises(LengthMismatchError, match="nothing to evaluate"):
+        Evaluator(Seen()).offline_evaluate([])

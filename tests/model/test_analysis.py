@@ -249,3 +249,8 @@ def test_what_cannot_be_analyzed_is_explained() -> None:
         get_model_complexity_info(Net(), (3,))
     with pytest.raises(AnalysisError, match=r"no module 'inner.fc3'. Did you mean 'inner.fc"):
         FlopAnalyzer(Net(), torch.ones(1, 10)).total("inner.fc3")
+
+
+def test_a_negative_length_is_refused() -> None:
+    with pytest.raises(AnalysisError, match="negative length"):
+        get_model_complexity_info(nn.Linear(1, 1), (-1,))

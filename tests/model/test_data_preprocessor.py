@@ -204,3 +204,15 @@ def test_merging_dicts_survives_tracing() -> None:
 
     out = torch.fx.symbolic_trace(Merging())(torch.zeros(1))
     assert {name: float(value) for name, value in out.items()} == {"a": 2.0, "b": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"mean": [1.0] * 3, "std": [1.0, 0.0, 1.0]}, "std, so it must be positive"),
+        ({"pad_size_divisor": -1}, "pad_size_divisor must be >= 1, got -1"),
+    ],
+)
+def test_a_division_that_cannot_be_is_refused_at_construction(settings, text) -> None:
+    with pytest.raises(ModelArgumentError, match=text):
+        ImgDataPreprocessor(**settings)

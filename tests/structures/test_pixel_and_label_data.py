@@ -109,3 +109,8 @@ def test_labels_go_to_a_row_and_back() -> None:
 def test_labels_that_make_no_sense_are_refused(convert: Any, error: type, text: str) -> None:
     with pytest.raises(error, match=text):
         convert()
+
+
+def test_labels_need_a_class() -> None:
+    with pytest.raises(FieldShapeError, match="num_classes must be at least 1"):
+        LabelData.label_to_onehot(torch.tensor([0]), -3)

@@ -99,7 +99,12 @@ class Evaluator:
 
         Raises:
             DuplicateMetricError: If two metrics use one name.
+            MetricOptionError: If ``size`` is negative.
         """
+        if size < 0:
+            raise MetricOptionError(
+                f"Evaluator.evaluate: size is the length of the dataset, got {size}"
+            )
         values: dict[str, Any] = {}
         owner: dict[str, Any] = {}
         for metric in self.metrics:
@@ -128,7 +133,7 @@ class Evaluator:
             As ``evaluate``.
 
         Raises:
-            LengthMismatchError: If ``data`` has another length than ``data_samples``.
+            LengthMismatchError: If ``data_samples`` is empty, or ``data`` has another length.
             MetricOptionError: If ``chunk_size`` is below 1.
         """
         if chunk_size < 1:
@@ -137,6 +142,11 @@ class Evaluator:
             raise LengthMismatchError(
                 "offline_evaluate: data_samples and data should have the same length, got "
                 f"{len(data_samples)} and {len(data)}"
+            )
+        if not len(data_samples):
+            raise LengthMismatchError(
+                "offline_evaluate: data_samples is empty, so there is nothing to evaluate. Were "
+                "the predictions written?"
             )
         for start in range(0, len(data_samples), chunk_size):
             chunk = slice(start, start + chunk_size)

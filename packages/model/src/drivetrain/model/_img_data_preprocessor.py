@@ -56,6 +56,10 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
             )
         if (mean is None) != (std is None):
             raise ModelArgumentError("ImgDataPreprocessor: give both mean and std, or neither")
+        if pad_size_divisor < 1:
+            raise ModelArgumentError(
+                f"ImgDataPreprocessor: pad_size_divisor must be >= 1, got {pad_size_divisor}"
+            )
         self._enable_normalize = mean is not None
         for name, values in (("mean", mean), ("std", std)):
             if values is None:
@@ -63,6 +67,11 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
             if len(values) not in (1, 3):
                 raise ModelArgumentError(
                     f"ImgDataPreprocessor: {name} must have 1 or 3 values, got {len(values)}"
+                )
+            if name == "std" and not all(value > 0 for value in values):
+                raise ModelArgumentError(
+                    f"ImgDataPreprocessor: images are divided by std, so it must be positive; "
+                    f"got {list(values)}"
                 )
             tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)

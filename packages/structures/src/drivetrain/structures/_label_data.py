@@ -52,11 +52,13 @@ class LabelData(BaseDataElement):
 
         Raises:
             FieldTypeError: If ``label`` is no tensor of integers.
-            FieldShapeError: If an index is out of range.
+            FieldShapeError: If an index is out of range, or there is no class.
         """
         _require_tensor(label, "label")
         if label.is_floating_point() or label.dtype == torch.bool:
             raise FieldTypeError(f"label must hold integers, got {label.dtype}")
+        if num_classes < 1:
+            raise FieldShapeError(f"num_classes must be at least 1, got {num_classes}")
         if label.numel() and not (int(label.min()) >= 0 and int(label.max()) < num_classes):
             raise FieldShapeError(
                 f"labels must lie from 0 to {num_classes - 1}, got {label.tolist()}"

@@ -45,7 +45,8 @@ def get_model_complexity_info(
         and ``out_arch``, empty where not asked for.
 
     Raises:
-        AnalysisError: If there is neither ``input_shape`` nor ``inputs``, or the model fails.
+        AnalysisError: If there is neither ``input_shape`` nor ``inputs``, a length is
+            negative, or the model fails.
 
     Example:
         >>> info = get_model_complexity_info(nn.Conv2d(3, 10, 3), (3, 10, 10))
@@ -70,6 +71,10 @@ def get_model_complexity_info(
 
 def _random_inputs(model: nn.Module, input_shape: Any) -> tuple[Tensor, ...]:
     shapes = input_shape if isinstance(input_shape[0], tuple | list) else (input_shape,)
+    if any(length < 0 for shape in shapes for length in shape):
+        raise AnalysisError(
+            f"get_model_complexity_info: input_shape has a negative length: {input_shape}"
+        )
     first = next(model.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)  # leaves the random state of the run alone
     return tuple(
