@@ -190,10 +190,10 @@ class OptimWrapper(BaseOptimWrapper):
             zero_kwargs: Passed on to :meth:`zero_grad`.
 
         Raises:
-            OptimTypeError: If the loss is no tensor.
+            OptimTypeError: If the loss is no tensor, nor anything else with ``backward``.
             LossError: If it is no scalar, or has no graph.
         """
-        if not isinstance(loss, Tensor):
+        if not hasattr(loss, "backward"):
             raise OptimTypeError(
                 f"update_params: the loss must be a scalar tensor, got {type(loss).__name__}. "
                 "Pass the sum of the losses, as computed from the model's parameters."
