@@ -83,6 +83,18 @@ def test_results_are_written_only_when_asked(collector: Path) -> None:
     assert "| first | kept | 0.25 | 1 | µs | ok |" in written
 
 
+def test_what_was_written_by_hand_into_the_results_stays(collector: Path) -> None:
+    (collector / "first.py").write_text(KEPT, encoding="utf-8")
+    (collector / "RESULTS.md").write_text("# Benchmarks\n\n## Peers\n\nslow\n", encoding="utf-8")
+
+    bench(collector, "--write")
+    bench(collector, "--write")
+
+    written = (collector / "RESULTS.md").read_text(encoding="utf-8")
+    assert written.startswith("# Benchmarks\n\n## Peers\n\nslow\n")
+    assert written.count("| first | kept |") == 1
+
+
 def test_an_unknown_name_is_refused_with_those_that_there_are(collector: Path) -> None:
     (collector / "first.py").write_text(KEPT, encoding="utf-8")
 
