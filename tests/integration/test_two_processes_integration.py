@@ -90,6 +90,7 @@ import torch
 from torch import nn
 from drivetrain.evaluator import BaseMetric
 from drivetrain.runner import Runner
+from drivetrain.structures import BaseDataElement
 
 class Count(BaseMetric):
     def process(self, data_batch, data_samples):  # one result a batch, as many metrics do
@@ -104,7 +105,7 @@ class Same(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
 
     def val_step(self, data):
-        return data[0]
+        return [*data[0], BaseDataElement(loss=data[0].mean())]  # differs between the ranks
 
 runner = Runner(
     Same(), sys.argv[1], launcher="pytorch", val_cfg={}, val_evaluator=Count(),
@@ -116,7 +117,10 @@ runner = Runner(
     ),
 )
 metrics = runner.val()
+loss = metrics.pop("loss")
 assert metrics == {"samples": 7, "sum": 21.0}, metrics
+# batches [0, 2, 4], [6] on rank 0 and [1, 3, 5], [0] on rank 1, where 0 is the repeated one
+assert loss == (2.0 + 6.0 + 3.0 + 0.0) / 4, loss
 """
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from drivetrain.dataset import batch_extent
-from drivetrain.dist import autocast
+from drivetrain.dist import all_reduce_dict, autocast
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import LOOPS
 from drivetrain.runner._base_loop import BaseLoop, batches_of
@@ -110,12 +110,24 @@ class EvalLoop(BaseLoop):
         return outputs[:-1]
 
     def _mean_losses(self) -> dict[str, float]:
-        """Mean of each loss over the pass, and their sum as ``loss``."""
-        means = {name: torch.stack(values).mean() for name, values in self._losses.items()}
+        """Mean of each loss over the pass on all ranks, and their sum as ``loss``.
+
+        All ranks get the same numbers: what a hook decides by them must not part the ranks.
+        """
+        sums = {name: _sum_and_count(values) for name, values in self._losses.items()}
+        if self._runner.distributed:
+            all_reduce_dict(sums)
+        means = {name: total / count for name, (total, count) in sums.items()}
         if not means:
             return {}
         total = torch.stack([value for name, value in means.items() if "loss" in name]).sum()
         return {name: float(value) for name, value in {**means, "loss": total}.items()}
+
+
+def _sum_and_count(values: list[torch.Tensor]) -> torch.Tensor:
+    """``(2,)`` float32: the sum of scalars, and how many there are."""
+    total = torch.stack(values).float().sum()
+    return torch.stack([total, torch.full_like(total, len(values))])
 
 
 @LOOPS.register_module()
