@@ -11,6 +11,7 @@ from drivetrain.optim._describe import describe
 from drivetrain.optim._errors import (
     AmbiguousUpdateError,
     LossError,
+    NonFiniteLossError,
     OptimArgumentError,
     OptimDependencyError,
     OptimError,
@@ -90,6 +91,7 @@ __all__ = [
     "MultiStepLR",
     "MultiStepMomentum",
     "MultiStepParamScheduler",
+    "NonFiniteLossError",
     "OneCycleLR",
     "OneCycleMomentum",
     "OneCycleParamScheduler",

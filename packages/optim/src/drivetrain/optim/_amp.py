@@ -23,7 +23,8 @@ class AmpOptimWrapper(OptimWrapper):
     """Trains with ``torch.autocast``, on any device that has it.
 
     Gradients in float16 underflow, so there, and only there, the loss is scaled; an update
-    whose gradients overflowed is skipped and counted in :attr:`skipped_steps`.
+    whose gradients overflowed is skipped and counted in :attr:`skipped_steps`. So ``check_loss``
+    is off there: an overflow is nothing unusual.
 
     Args:
         loss_scale: ``'dynamic'`` for torch's defaults; a number for a scale that never changes;
@@ -63,6 +64,7 @@ class AmpOptimWrapper(OptimWrapper):
         enabled = dtype in (torch.float16, torch.bfloat16)
         self._autocast = torch.autocast(device_type, dtype=dtype, enabled=enabled)
         if self.scales_loss:
+            self.check_loss = False
             self.optimizer.register_step_post_hook(self._note_step)
 
     def _make_scaler(self, device_type: str) -> GradScaler:

@@ -6,6 +6,7 @@
     ├── OptimArgumentError        ValueError           an argument has a value that cannot work
     ├── OptimTypeError            TypeError            an argument has the wrong type
     ├── LossError                 RuntimeError         a loss that cannot be differentiated
+    │   └── NonFiniteLossError    FloatingPointError   a loss that is infinite, or not a number
     ├── ParamwiseError            ValueError           paramwise_cfg does not fit model or optimizer
     ├── ScheduleError             ValueError           a schedule's numbers contradict each other
     ├── ParamGroupKeyError        KeyError             a parameter group lacks the scheduled key
@@ -37,6 +38,10 @@ class OptimTypeError(OptimError, TypeError):
 
 class LossError(OptimError, RuntimeError):
     """A loss cannot be differentiated: it is no scalar, or has no graph."""
+
+
+class NonFiniteLossError(LossError, FloatingPointError):
+    """A loss is infinite or not a number; nothing was computed from it."""
 
 
 class ParamwiseError(OptimError, ValueError):

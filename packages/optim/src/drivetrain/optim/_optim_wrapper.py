@@ -16,6 +16,7 @@ from drivetrain.dist import is_distributed
 from drivetrain.logging import MessageHub, print_log
 from drivetrain.optim._accumulation import AccumulationPlan, SampleWeights
 from drivetrain.optim._errors import LossError, OptimArgumentError, OptimTypeError
+from drivetrain.optim._finite_loss import refuse_unless_finite
 from drivetrain.optim._grad_clip import GradientClipper
 from drivetrain.registry import OPTIM_WRAPPERS
 
@@ -113,6 +114,9 @@ class OptimWrapper(BaseOptimWrapper):
         clip_grad: Arguments of ``clip_grad_norm_`` (``dict(max_norm=1.0)``) or of
             ``clip_grad_value_`` (``dict(clip_value=0.2)``). The norm before clipping goes to the
             message hub as ``train/grad_norm``.
+        check_loss: Refuse a loss that is infinite or not a number before anything is computed from
+            it, where looking at it costs nothing: on a CPU. On other devices a look in each step
+            would wait for them; there the log shows it, and ``NaNWatchHook`` finds its origin.
 
     Note:
         With accumulation, run the forward pass inside :meth:`optim_context`: a data-parallel model
@@ -136,6 +140,8 @@ class OptimWrapper(BaseOptimWrapper):
         optimizer: Optimizer,
         accumulative_counts: int = 1,
         clip_grad: Mapping[str, Any] | None = None,
+        *,
+        check_loss: bool = True,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise OptimTypeError(
@@ -146,6 +152,7 @@ class OptimWrapper(BaseOptimWrapper):
         clipper = None if clip_grad is None else GradientClipper(clip_grad)
         super().__init__(optimizer)
         self.clipper = clipper
+        self.check_loss = check_loss
         self._message_hub: MessageHub | None = None
         self._samples = SampleWeights()
         self._inner_count = 0  # backward passes so far; subclasses that override backward add 1
@@ -192,6 +199,8 @@ class OptimWrapper(BaseOptimWrapper):
         Raises:
             OptimTypeError: If the loss is no tensor, nor anything else with ``backward``.
             LossError: If it is no scalar, or has no graph.
+            NonFiniteLossError: If it is infinite or not a number (see ``check_loss``); gradients
+                and parameters are as before.
         """
         if not hasattr(loss, "backward"):
             raise OptimTypeError(
@@ -225,7 +234,10 @@ class OptimWrapper(BaseOptimWrapper):
 
         Raises:
             LossError: If the loss is no scalar, or has no graph.
+            NonFiniteLossError: If it is infinite or not a number (see ``check_loss``).
         """
+        if self.check_loss:
+            refuse_unless_finite(loss, self._inner_count, self._plan.counts)
         try:
             loss.backward(**kwargs)
         except RuntimeError as err:
