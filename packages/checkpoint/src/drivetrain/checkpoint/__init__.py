@@ -34,8 +34,10 @@ from drivetrain.checkpoint._model_table import (
 )
 from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.checkpoint._read import read_checkpoint_file
+from drivetrain.checkpoint._revise import revised_keys
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
 from drivetrain.checkpoint._sharded import seal_folder
+from drivetrain.checkpoint._staging import in_main_memory
 from drivetrain.checkpoint._state_dict import get_state_dict, load_state_dict, weights_to_cpu
 from drivetrain.checkpoint._summary import CheckpointSummary, summarize_checkpoint
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
@@ -74,10 +76,12 @@ __all__ = [
     "get_mmcls_models",
     "get_state_dict",
     "get_torchvision_models",
+    "in_main_memory",
     "load_checkpoint",
     "load_safetensors",
     "load_state_dict",
     "read_checkpoint_file",
+    "revised_keys",
     "save_checkpoint",
     "seal_folder",
     "summarize_checkpoint",

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from drivetrain.checkpoint._compact import without_unused_memory
 from drivetrain.checkpoint._folder import CheckpointFolder
 from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.checkpoint._staging import Staging
+from drivetrain.logging import print_log
 
 
 class AsyncCheckpointWriter:
-    """Writes checkpoints into a folder from a background thread, one at a time.
+    """Writes checkpoints from a background thread, one at a time.
 
     `save` copies the state to main memory and returns; the caller may change its tensors at once.
-    A save that failed raises at the next call of any method, with the original error. The process
-    does not exit before the last one is on the disk; call `wait` to learn of its failure, too.
+    A save that failed raises at the next call of any method, with the original error; call `check`
+    at each step border to learn of it early. The process does not exit before the last one is on
+    the disk; call `wait` to learn of its failure, too.
 
     The copy is kept and used again, so memory grows by one copy of the state, once.
 
+    Who writes in another form, for instance shards from several ranks, does its own `start`.
+
     Args:
-        folder: Where to write.
+        folder: Where `save` writes.
 
     Example:
         >>> with AsyncCheckpointWriter("work_dirs/digits") as writer:
@@ -31,8 +37,7 @@ class AsyncCheckpointWriter:
     """
 
     def __init__(self, folder: CheckpointFolder | str | os.PathLike[str]) -> None:
-        is_folder = isinstance(folder, CheckpointFolder)
-        self.folder = folder if is_folder else CheckpointFolder(folder)
+        self.folder = folder if isinstance(folder, CheckpointFolder) else CheckpointFolder(folder)
         self._staging = Staging()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -61,11 +66,38 @@ class AsyncCheckpointWriter:
             NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
             BaseException: What the save before this one raised.
         """
+        copy = self.stage(state)
+        self.start(lambda: self._write(name, copy, set_latest), then)
+
+    def stage(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a copy of a state in main memory, for `start`; valid until the next call.
+
+        Waits first for a save that is still being written.
+
+        Raises:
+            NotPlainDataError: If the state holds what ``weights_only=True`` would refuse.
+            BaseException: What the save before this one raised.
+        """
         self.wait()
-        copy = self._staging.copy(as_plain_data(state))
+        return self._staging.copy(without_unused_memory(as_plain_data(state)))
+
+    def start(self, write: Callable[[], str], then: Callable[[str], None] | None = None) -> None:
+        """Do a save of any kind in the background.
+
+        Waits first for a save that is still being written.
+
+        Args:
+            write: Called in the background; returns the path of what it wrote, whole and on the
+                disk, or raises.
+            then: Called in the background with that path.
+
+        Raises:
+            BaseException: What the save before this one raised.
+        """
+        self.wait()
         # Not a daemon: the interpreter waits for it before it ends.
         self._thread = threading.Thread(
-            target=self._write, args=(name, copy, set_latest, then), name=f"checkpoint-{name}"
+            target=self._run, args=(write, then), name="checkpoint-writer"
         )
         self._thread.start()
 
@@ -111,19 +143,19 @@ class AsyncCheckpointWriter:
     ) -> None:
         self.wait()
 
-    def _write(
-        self,
-        name: str,
-        copy: Mapping[str, Any],
-        set_latest: bool,
-        then: Callable[[str], None] | None,
-    ) -> None:
+    def _write(self, name: str, copy: Mapping[str, Any], set_latest: bool) -> str:
+        path = self.folder.write(name, copy)
+        if set_latest:
+            self.folder.set_latest(name)
+        return path
+
+    def _run(self, write: Callable[[], str], then: Callable[[str], None] | None) -> None:
         try:
-            path = self.folder.write(name, copy)
-            if set_latest:
-                self.folder.set_latest(name)
-            self._written = path
+            path = write()
             if then is not None:
                 then(path)
+            self._written = path
         except BaseException as err:  # raised in the training thread, by its next call
             self._error = err
+            # Said here, too: a run that ends by another error makes no next call.
+            print_log(f"A background save failed: {err}", "current", logging.ERROR)

@@ -102,7 +102,7 @@ class CheckpointFolder:
             CheckpointWriteError: If the pointer cannot be written; the old one stays.
         """
         path = self.path_of(name)
-        if not (self._backend.isfile(path) or is_checkpoint_folder(path)):
+        if not (self._backend_of(path).isfile(path) or is_checkpoint_folder(path)):
             raise CheckpointNotFoundError(f"{path}: there is no such file to point to")
         if not self._is_local:
             self._backend.put_text(path, self.path_of(POINTER))
@@ -115,11 +115,19 @@ class CheckpointFolder:
                 f"{self.path_of(POINTER)}: the pointer could not be moved: {err.strerror or err}"
             ) from err
 
+    def pointer(self) -> str | None:
+        """Return what the pointer says, whether that exists or not; None if there is no pointer."""
+        pointer = self.path_of(POINTER)
+        if not self._backend.exists(pointer):
+            return None
+        return self._backend.get_text(pointer).strip()
+
     def latest(self) -> str | None:
         """Return the path of the newest good checkpoint, or None if there is none.
 
         First comes the one that the pointer names, then the others that this package wrote, newest
-        first, those called ``best_…`` last. Each is verified; `skipped` tells which were not good.
+        first, those called ``best_…`` last; if the pointer leads to another folder, those of that
+        one before those of this one. Each is verified; `skipped` tells which were not good.
         """
         self.skipped = []
         seen: set[str] = set()
@@ -143,9 +151,10 @@ class CheckpointFolder:
             CheckpointCorruptError: If it is cut or changed.
         """
         path = self.path_of(name)
-        if isinstance(get_file_backend(path, backend_args=self.backend_args), LocalBackend):
+        backend = self._backend_of(path)
+        if isinstance(backend, LocalBackend):
             return verify_checkpoint(path)
-        return _verify_remote(self._backend, path)
+        return _verify_remote(backend, path)
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint and its manifest.
@@ -158,11 +167,11 @@ class CheckpointFolder:
             remove_folder(path)
             return
         try:
-            self._backend.remove(path)
+            self._backend_of(path).remove(path)
         except FileNotFoundError as err:
             raise CheckpointNotFoundError(f"{path}: there is no such file to remove") from err
-        if self._backend.exists(manifest_path(path)):
-            self._backend.remove(manifest_path(path))
+        if self._backend_of(path).exists(manifest_path(path)):
+            self._backend_of(path).remove(manifest_path(path))
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints that this package wrote, newest first."""
@@ -201,7 +210,11 @@ class CheckpointFolder:
 
     @property
     def _backend(self) -> BaseStorageBackend:
-        return get_file_backend(self.path, backend_args=self.backend_args, enable_singleton=True)
+        return self._backend_of(self.path)
+
+    def _backend_of(self, path: str) -> BaseStorageBackend:
+        """The store of a path; a pointer may lead from a disk to a store."""
+        return get_file_backend(path, backend_args=self.backend_args, enable_singleton=True)
 
     @property
     def _is_local(self) -> bool:
@@ -215,30 +228,24 @@ class CheckpointFolder:
         return [n for n in folders if not n.startswith(".") and is_sealed(self.path_of(n))]
 
     def _candidates(self) -> Iterator[str]:
-        yield from self._pointed_to()
+        target = self.pointer()
+        if target is not None:
+            beside = self.path_of(re.split(r"[/\\]", target)[-1])
+            if self._backend_of(target).exists(target):
+                yield target
+            elif self._backend.exists(beside):  # the folder was moved since
+                yield beside
+            else:
+                self.skipped.append((target, "the pointer names it, but it does not exist"))
+            elsewhere = re.split(r"[/\\][^/\\]*$", target)[0]
+            if elsewhere not in (target, self.path):
+                yield from CheckpointFolder(elsewhere, self.backend_args)._others()
+        yield from self._others()
+
+    def _others(self) -> Iterator[str]:
         names = self.names()
-        for name in names:
-            if not name.startswith("best_"):
-                yield self.path_of(name)
-        for name in names:
-            if name.startswith("best_"):
-                yield self.path_of(name)
-
-    def _pointed_to(self) -> Iterator[str]:
-        pointer = self.path_of(POINTER)
-        if not self._backend.exists(pointer):
-            return
-        target = self._backend.get_text(pointer).strip()
-        beside = self.path_of(re.split(r"[/\\]", target)[-1])
-        if self._exists_anywhere(target):
-            yield target
-        elif self._backend.exists(beside):  # the folder was moved since
-            yield beside
-        else:
-            self.skipped.append((target, "the pointer names it, but it does not exist"))
-
-    def _exists_anywhere(self, path: str) -> bool:
-        return get_file_backend(path, backend_args=self.backend_args).exists(path)
+        yield from (self.path_of(name) for name in names if not name.startswith("best_"))
+        yield from (self.path_of(name) for name in names if name.startswith("best_"))
 
     def _age(self, name: str) -> tuple[int, list[int], str]:
         numbers = [int(digits) for digits in re.findall(r"\d+", name)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -16,6 +15,7 @@ from drivetrain.checkpoint._errors import (
     SchemeRegistrationError,
     UnknownSchemeError,
 )
+from drivetrain.checkpoint._revise import STRIP_WRAPPER, KeyRevisions, revised_keys
 from drivetrain.checkpoint._schemes import (
     load_from_fsspec,
     load_from_http,
@@ -28,8 +28,6 @@ from drivetrain.checkpoint._state_dict import load_state_dict
 from drivetrain.logging import print_log
 
 Logger = logging.Logger | str | None
-KeyRevisions = Sequence[tuple[str, str]]
-STRIP_WRAPPER: KeyRevisions = ((r"^module\.", ""),)
 
 
 class SchemeLoader(Protocol):
@@ -227,24 +225,6 @@ def load_checkpoint(
         )
     _load_checkpoint_to_model(model, checkpoint, strict, logger, revise_keys)
     return checkpoint
-
-
-def revised_keys(weights: Mapping[str, Any], revise_keys: KeyRevisions) -> Mapping[str, Any]:
-    """Return the weights under new names; the versions of their layers are kept.
-
-    Raises:
-        CheckpointContentError: If two weights get the same name.
-    """
-    names = list(weights)
-    for pattern, replacement in revise_keys:
-        names = [re.sub(pattern, replacement, name) for name in names]
-    result = OrderedDict(zip(names, weights.values(), strict=True))
-    if len(result) != len(weights):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise CheckpointContentError(f"revise_keys gives several weights one name: {twice[:5]}")
-    if hasattr(weights, "_metadata"):
-        result._metadata = weights._metadata  # type: ignore[attr-defined]  # torch does the same
-    return result
 
 
 def _weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,11 +26,23 @@ class Staging:
         return result
 
 
+def in_main_memory(state: Any) -> Any:
+    """Return plain data with all tensors in main memory; those that are there are not copied.
+
+    What shares memory in the state shares memory in the result, so tied weights stay one.
+    """
+    copying = _Copying([], only_from_devices=True)
+    result = copying.convert(state)
+    copying.finish()
+    return result
+
+
 class _Copying:
     """One copy: each storage once, in the order in which the state holds them."""
 
-    def __init__(self, buffers: list[torch.Tensor]) -> None:
+    def __init__(self, buffers: list[torch.Tensor], *, only_from_devices: bool = False) -> None:
         self.used: list[torch.Tensor] = []
+        self._only_from_devices = only_from_devices
         self._old = buffers
         self._copies: dict[tuple[str, int], torch.Tensor] = {}
         self._devices: set[torch.device] = set()
@@ -54,6 +66,8 @@ class _Copying:
             torch.accelerator.synchronize(device)
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self._only_from_devices and tensor.device.type in ("cpu", "meta"):
+            return tensor
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
             return tensor.clone().cpu()
         tensor = tensor.resolve_conj().resolve_neg()
@@ -75,7 +89,7 @@ class _Copying:
     def _copied(self, source: torch.Tensor) -> torch.Tensor:
         buffer = self._buffer_like(source)
         on_cpu = source.device.type == "cpu"
-        buffer.copy_(source, non_blocking=not on_cpu)
+        buffer.copy_(source, non_blocking=not on_cpu and buffer.is_pinned())
         if not on_cpu:
             self._devices.add(source.device)
         self.used.append(buffer)
@@ -86,5 +100,5 @@ class _Copying:
         if place < len(self._old) and self._old[place].numel() == source.numel():
             return self._old[place]
         # Memory that the device can write to directly; asking for it costs, so it is kept.
-        pinned = source.device.type == "cuda"
+        pinned = source.device.type == "cuda" and not self._only_from_devices
         return torch.empty(source.numel(), dtype=torch.uint8, pin_memory=pinned)

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from drivetrain.checkpoint import (
+    AsyncCheckpointWriter,
     _load_checkpoint,
     get_state_dict,
+    in_main_memory,
     load_state_dict,
     weights_to_cpu,
 )
@@ -248,6 +250,12 @@ class BaseStrategy(Surroundings, ABC):
         """Weights of the model, without prefixes of wrappers, on the CPU; called on all ranks."""
         return weights_to_cpu(get_state_dict(self._bare()))
 
+    def _live_weights(self) -> dict[str, Any]:
+        """Weights where they are, for who copies them anyway."""
+        if type(self).model_state_dict is not BaseStrategy.model_state_dict:  # another form
+            return self.model_state_dict()
+        return get_state_dict(self._bare())
+
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""
         return self.optim_wrapper.state_dict()
@@ -310,11 +318,14 @@ class BaseStrategy(Surroundings, ABC):
         extra_ckpt: dict[str, Any] | None = None,
         callback: CheckpointCallback | None = None,
         backend_args: dict[str, Any] | None = None,
+        background: AsyncCheckpointWriter | None = None,
+        then: Callable[[str], None] | None = None,
     ) -> None:
         """Write the state of the run; called on all ranks, written by rank 0.
 
         Holds ``meta``, ``state_dict``, ``optimizer``, ``param_schedulers``, ``random_state`` (one
-        per rank), and what ``extra_ckpt`` adds. If writing fails, every rank raises.
+        per rank), and what ``extra_ckpt`` adds. If writing fails, every rank raises; in the
+        background, a failure raises at the next call of the writer where it happened.
 
         Args:
             filename: Path or address.
@@ -324,11 +335,30 @@ class BaseStrategy(Surroundings, ABC):
             callback: Gets the whole checkpoint before it is written, on every rank, and may
                 change it.
             backend_args: How to reach the store that ``filename`` is in.
+            background: Writes while training goes on, which waits for a copy of the state only.
+            then: Called on rank 0 with ``filename`` when the checkpoint is whole and on the disk.
         """
-        checkpoint = self._assemble(save_optimizer, save_param_scheduler, extra_ckpt or {})
+        checkpoint = self._assemble(
+            save_optimizer, save_param_scheduler, extra_ckpt or {}, on_cpu=background is None
+        )
         if callback is not None:
             callback(checkpoint)
-        run_on_main(lambda: write_file(checkpoint, filename, backend_args=backend_args))
+
+        def write(state: Mapping[str, Any]) -> str:
+            write_file(dict(state), filename, backend_args=backend_args)
+            return filename
+
+        def write_now() -> None:
+            write(in_main_memory(checkpoint))
+            if then is not None:
+                then(filename)
+
+        def write_later() -> None:
+            assert background is not None
+            copy = background.stage(checkpoint)
+            background.start(lambda: write(copy), then)
+
+        run_on_main(write_now if background is None else write_later)
 
     def load_checkpoint(
         self,
@@ -404,7 +434,12 @@ class BaseStrategy(Surroundings, ABC):
         return run_on_all(lambda: _load_checkpoint(filename, map_location, self.logger))
 
     def _assemble(
-        self, save_optimizer: bool, save_param_scheduler: bool, extra: dict[str, Any]
+        self,
+        save_optimizer: bool,
+        save_param_scheduler: bool,
+        extra: dict[str, Any],
+        *,
+        on_cpu: bool = True,
     ) -> dict[str, Any]:
         # Before anything else: gathering state must not be able to move a generator.
         random_states = gather_object(random_state_dict()) if self.distributed else None
@@ -416,7 +451,7 @@ class BaseStrategy(Surroundings, ABC):
                 "time": time.strftime("%Y%m%d_%H%M%S"),
                 "drivetrain_version": __version__,
             },
-            "state_dict": self.model_state_dict(),
+            "state_dict": self.model_state_dict() if on_cpu else self._live_weights(),
         }
         if save_optimizer and self.optim_wrapper is not None:
             checkpoint["optimizer"] = self.optim_state_dict()

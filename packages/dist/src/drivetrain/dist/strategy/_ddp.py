@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from drivetrain.checkpoint import get_state_dict
 from drivetrain.dist._ddp import is_model_wrapper
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyConfigError
@@ -84,6 +85,12 @@ class DDPStrategy(BaseStrategy):
         if self.model is not None and is_first_generation(self.model):
             return whole_weights(self.model)
         return super().model_state_dict()
+
+    def _live_weights(self) -> dict[str, Any]:
+        """Weights where they are, unless they must be gathered."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_weights(self.model)
+        return get_state_dict(self._bare())
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drivetrain.checkpoint import _load_checkpoint, save_checkpoint
+from drivetrain.checkpoint import AsyncCheckpointWriter, _load_checkpoint, save_checkpoint
 from drivetrain.dist._collectives import broadcast
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyConfigError, StrategyError
-from drivetrain.dist._objects import broadcast_object, run_on_all
+from drivetrain.dist._objects import broadcast_object, run_on_all, run_on_main
 from drivetrain.dist._randomness import load_random_state_dict, random_state_dict
 from drivetrain.dist._sharding import checkpoint_activations, shard_model
 from drivetrain.dist.strategy._base import BaseStrategy, CheckpointCallback
@@ -182,6 +182,8 @@ class FSDPStrategy(BaseStrategy):
         extra_ckpt: dict[str, Any] | None = None,
         callback: CheckpointCallback | None = None,
         backend_args: dict[str, Any] | None = None,
+        background: AsyncCheckpointWriter | None = None,
+        then: Callable[[str], None] | None = None,
     ) -> None:
         """Write the state of the run; called on all ranks. See ``BaseStrategy``.
 
@@ -195,6 +197,8 @@ class FSDPStrategy(BaseStrategy):
                 extra_ckpt=extra_ckpt,
                 callback=callback,
                 backend_args=backend_args,
+                background=background,
+                then=then,
             )
             return
         checkpoint = self._assemble(save_optimizer, save_param_scheduler, extra_ckpt or {})
@@ -207,6 +211,8 @@ class FSDPStrategy(BaseStrategy):
             run_on_all(lambda: save_checkpoint(checkpoint, path, backend_args=backend_args))
         else:
             save_sharded(filename, checkpoint, self._bare(), self.optim_wrapper)
+        if then is not None:
+            run_on_main(lambda: then(filename))
 
     def read_checkpoint(self, filename: str, map_location: Any) -> dict[str, Any]:
         """Read a checkpoint file, a folder of shards, or this rank's file of a folder."""
