@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from drivetrain.structures._errors import FieldNameError, FieldTypeError
+from drivetrain.structures._safe_loading import allow_arrays, allow_element
 from drivetrain.structures._text import element_text
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class BaseDataElement:
 
     A subclass may declare typed fields as properties, see `set_field`.
 
+    Elements are data: a process that has imported their class restores them with
+    ``torch.load(..., weights_only=True)``, arrays of numbers and text inside them too.
+
     Args:
         metainfo: Facts by name.
         **kwargs: Data by name.
@@ -41,6 +45,10 @@ class BaseDataElement:
         >>> sample.img_shape, sample.keys(), "scores" in sample
         ((4, 6), ['scores'], True)
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        allow_element(cls)
 
     def __init__(self, *, metainfo: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         self._metainfo_fields: set[str] = set()
@@ -330,6 +338,10 @@ class BaseDataElement:
             elif name in group:
                 names.append(name)
         return names
+
+
+allow_element(BaseDataElement)
+allow_arrays()
 
 
 def _is_property(element: BaseDataElement, name: str) -> bool:
