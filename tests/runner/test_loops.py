@@ -229,5 +229,5 @@ def test_data_without_a_length_is_refused_before_training(make_runner, stage, re
 
 
 def test_positions_compare_by_their_counts_though_one_holds_a_random_state() -> None:
-    state = torch.get_rng_state()
-    assert Progress(iter=3, loader_rng=state) == Progress(iter=3, loader_rng=state.clone())
+    state = {"random": torch.get_rng_state()}
+    assert Progress(iter=3, loader=state) == Progress(iter=3)

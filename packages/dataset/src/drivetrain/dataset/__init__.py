@@ -23,6 +23,7 @@ from drivetrain.dataset._lazy_init import force_full_init
 from drivetrain.dataset._position import (
     BatchExtent,
     batch_extent,
+    batches_before,
     set_epoch,
     skip_batches,
     skip_samples,
@@ -57,6 +58,7 @@ __all__ = [
     "TransformError",
     "__version__",
     "batch_extent",
+    "batches_before",
     "build_dataloader",
     "default_collate",
     "force_full_init",

@@ -85,6 +85,23 @@ class IndexOrder:
             return min(after, len(self.sampler.dataset))
         return after
 
+    def batches_before(self, samples: int) -> int | None:
+        """Number of the batch that comes after ``samples``; ``None`` where there is no position.
+
+        Counted from the end of the epoch, so that its last batch has the number that it always has.
+        """
+        if not self.is_positioned:
+            return None
+        if not isinstance(self.sampler, DefaultSampler):
+            return samples // self.samples_per_batch
+        left = max(len(self.sampler.dataset) - samples, 0)
+        turns = max(left if self.sampler.round_up else left - self.rank, 0)
+        turns = -(-turns // self.world_size)
+        if self.batch_sampler is None:
+            return len(self) - turns
+        size = self.batch_sampler.batch_size
+        return len(self) - (turns // size if self.batch_sampler.drop_last else -(-turns // size))
+
     def set_epoch(self, epoch: int) -> None:
         """Tell the epoch to everything that shuffles or keys by it."""
         self.epoch = epoch

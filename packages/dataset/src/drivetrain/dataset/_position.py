@@ -81,6 +81,24 @@ def skip_samples(dataloader: Any, number: int) -> bool:
     return dataloader.order.skip_samples(number)
 
 
+def batches_before(dataloader: Any, samples: int) -> int | None:
+    """How many batches of its epoch a loader counts as behind it after ``samples`` of all ranks.
+
+    After a change of the number of ranks or of the batch size that is no quotient any more: the
+    rest of the epoch is cut into whole batches of the new size, and the last one keeps its number.
+
+    Args:
+        dataloader: A loader from ``build_dataloader``.
+        samples: Samples of this epoch that all ranks together consumed.
+
+    Returns:
+        ``None`` where the loader or its sampler has no such position.
+    """
+    if not isinstance(dataloader, KeyedDataLoader) or dataloader.order is None:
+        return None
+    return dataloader.order.batches_before(samples)
+
+
 class BatchExtent(NamedTuple):
     """How many samples a batch has, and how many at its end are padding."""
 

@@ -293,16 +293,12 @@ class OptimWrapper(BaseOptimWrapper):
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state; inside a group also the gradients accumulated so far.
 
-        These are left out with several ranks: each has its own, and there is one file.
+        These are left out with several ranks: each has its own; see :meth:`accumulated_state`.
         """
         state = super().state_dict()
-        unfinished = self._accumulates and not self._plan.ends_group(self._inner_count)
-        if unfinished and not is_distributed():
-            state["accumulated"] = {
-                "inner_count": self._inner_count,
-                "gradients": [None if p.grad is None else p.grad.clone() for p in self._params()],
-                "num_samples": self._samples.counted,
-            }
+        accumulated = None if is_distributed() else self.accumulated_state()
+        if accumulated is not None:
+            state["accumulated"] = accumulated
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -310,11 +306,35 @@ class OptimWrapper(BaseOptimWrapper):
         state = dict(state_dict)
         accumulated = state.pop("accumulated", None)
         super().load_state_dict(state)
-        if accumulated is not None and self._accumulates and not is_distributed():
-            self._samples.counted = accumulated["num_samples"]
-            self._inner_count = self._restored_count = accumulated["inner_count"]
-            for param, gradient in zip(self._params(), accumulated["gradients"], strict=True):
-                param.grad = None if gradient is None else gradient.to(param)
+        if accumulated is not None and not is_distributed():
+            self.load_accumulated_state(accumulated)
+
+    def accumulated_state(self) -> dict[str, Any] | None:
+        """Return what this rank has added up inside a group of passes.
+
+        Returns:
+            ``None`` between two groups, and where gradients are cut into shards.
+        """
+        if not self._accumulates or self._plan.ends_group(self._inner_count):
+            return None
+        params = self._params()
+        if any(type(param.data) is not Tensor for param in params):  # a DTensor
+            return None
+        return {
+            "inner_count": self._inner_count,
+            "gradients": [None if p.grad is None else p.grad.clone() for p in params],
+            "num_samples": self._samples.counted,
+        }
+
+    def load_accumulated_state(self, state: Mapping[str, Any]) -> None:
+        """Go on inside the group that :meth:`accumulated_state` was called in, on the same rank."""
+        params, gradients = self._params(), state["gradients"]
+        if not self._accumulates or len(params) != len(gradients):
+            return  # another optimizer by now: `initialize_count_status` tells of the loss
+        self._samples.counted = state["num_samples"]
+        self._inner_count = self._restored_count = state["inner_count"]
+        for param, gradient in zip(params, gradients, strict=True):
+            param.grad = None if gradient is None else gradient.to(param)
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.optimizer.param_groups for param in group["params"]]

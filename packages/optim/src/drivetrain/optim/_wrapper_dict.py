@@ -125,6 +125,21 @@ class OptimWrapperDict(OptimWrapper):
         for name, state in state_dict.items():
             self.optim_wrappers[name].load_state_dict(state)
 
+    def accumulated_state(self) -> dict[str, Any] | None:
+        """Return what each member has added up inside a group of passes; ``None`` if none has."""
+        states = {
+            name: member.accumulated_state()
+            for name, member in self.optim_wrappers.items()
+            if isinstance(member, OptimWrapper)
+        }
+        return states if any(state is not None for state in states.values()) else None
+
+    def load_accumulated_state(self, state: Mapping[str, Any]) -> None:
+        """Let each member go on inside the group that it was in."""
+        for name, member in self.optim_wrappers.items():
+            if isinstance(member, OptimWrapper) and state.get(name) is not None:
+                member.load_accumulated_state(state[name])
+
     def items(self) -> ItemsView[str, BaseOptimWrapper]:
         """Names and members."""
         return self.optim_wrappers.items()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 
 @dataclass
@@ -18,19 +16,18 @@ class Progress:
         batch_in_epoch: Batches already taken from the current epoch.
         validated_at: Value of ``iter`` when the last validation finished; -1 before the first.
             A run that dies between an epoch's checkpoint and its validation makes up for it.
-        loader_rng: ``(5056,)`` uint8 state of torch's CPU generator from which the current epoch's
-            order was drawn, for loaders that draw it from the global generator; else None.
+        loader: What else this rank's loader needs to be opened here; see ``open_epoch``.
     """
 
     epoch: int = 0
     iter: int = 0
     batch_in_epoch: int = 0
     validated_at: int = -1
-    loader_rng: torch.Tensor | None = field(default=None, compare=False)
+    loader: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand in a checkpoint."""
-        return asdict(self) if self.loader_rng is None else {**vars(self)}
+        """The counts, as they stand in a checkpoint; ``loader`` differs between ranks."""
+        return {name: value for name, value in vars(self).items() if name != "loader"}
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict[str, Any]) -> Progress:

@@ -158,6 +158,7 @@ class EpochBasedTrainLoop(TrainLoop):
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_epochs = _whole_number("max_epochs", max_epochs)
         self._batches_per_epoch = batches_of("train", self.dataloader)
+        self._iters_of_other_length = 0
         if self._batches_per_epoch == 0:
             raise RunnerConfigError("train_dataloader has no batches: there is nothing to train on")
 
@@ -169,12 +170,15 @@ class EpochBasedTrainLoop(TrainLoop):
     @property
     def max_iters(self) -> int:
         """Number of iterations of the whole training."""
-        return self._max_epochs * self._batches_per_epoch
+        return self._max_epochs * self._batches_per_epoch + self._iters_of_other_length
 
     def load_progress(self, progress: Progress) -> None:
         """Go on from ``progress``."""
         super().load_progress(progress)
         self._epoch = progress.epoch
+        # With another number of ranks or another batch size, epochs so far had other lengths.
+        behind = progress.epoch * self._batches_per_epoch + progress.batch_in_epoch
+        self._iters_of_other_length = progress.iter - behind
 
     def run(self) -> nn.Module:
         """Train, validating in between; returns the model."""
