@@ -43,8 +43,14 @@ def run_ranks(argv: Sequence[str], nproc: int, *, max_restarts: int = 0) -> int:
         except ChildFailedError as err:
             return _report(err)
         except SignalException as err:
-            return _SIGNAL_EXIT_BASE + int(err.sigval)
+            return _SIGNAL_EXIT_BASE + _ending_signal(err)
     return 0
+
+
+def _ending_signal(err: SignalException) -> int:
+    """The signal by which the ranks were ended; being asked to end soon counts as SIGTERM."""
+    is_announcement = err.sigval == getattr(signal, "SIGUSR1", None)
+    return int(signal.SIGTERM if is_announcement else err.sigval)
 
 
 def _quiet_agent() -> None:
@@ -79,8 +85,12 @@ def _launch_config(nproc: int, log_dir: str, max_restarts: int) -> LaunchConfig:
     )
     # An interrupted rank finishes its step and writes a checkpoint before it leaves. Older torch
     # has no such field and waits for 30 s.
-    if "shutdown_timeout" in {field.name for field in dataclasses.fields(config)}:
+    known = {field.name for field in dataclasses.fields(config)}
+    if "shutdown_timeout" in known:
         config.shutdown_timeout = _SHUTDOWN_TIMEOUT_S
+    # Schedulers may announce the end of a job by SIGUSR1: without this it kills the launcher alone.
+    if "signals_to_handle" in known and hasattr(signal, "SIGUSR1"):
+        config.signals_to_handle += ",SIGUSR1"
     return config
 
 
@@ -89,6 +99,8 @@ def _report(err: ChildFailedError) -> int:
     code = failure.exitcode
     if code < 0:  # ended by the agent before it could leave with the code that it meant
         code = _recorded(failure).get("extraInfo", {}).get("exit_code", code)
+    if failure.exitcode > _SIGNAL_EXIT_BASE and not _recorded(failure):
+        return code  # it left by itself after a signal, and has said so
     how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
     # Rank 0 writes to this terminal itself; what the others wrote lies in files.
     is_shown = rank == 0 and failure.exitcode >= 0

@@ -38,9 +38,8 @@ def exit_code_of(err: BaseException) -> int:
         return USAGE
     if isinstance(err, KeyboardInterrupt):
         return INTERRUPTED
-    signum = getattr(err, "signum", None)
-    if signum is not None:
-        return 128 + int(signum)
+    if isinstance(getattr(err, "exit_code", None), int):  # a run that a signal stopped
+        return int(err.exit_code)  # type: ignore[attr-defined]  # looked for in the line above
     refused = any(_comes_from(err, package) for package in _CHECKING_PACKAGES)
     return USAGE if refused else FAILED
 

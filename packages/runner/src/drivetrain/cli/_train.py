@@ -24,7 +24,13 @@ from drivetrain.cli._arguments import (
 from drivetrain.cli._failures import exit_code_of, is_debug, is_explained, message_of
 from drivetrain.cli._report import RunReport
 from drivetrain.config import Config
-from drivetrain.dist import broadcast_object, infer_launcher, is_main_process, record_failure
+from drivetrain.dist import (
+    broadcast_object,
+    consequence_line,
+    infer_launcher,
+    is_main_process,
+    record_failure,
+)
 from drivetrain.registry import RUNNERS
 from drivetrain.runner import NothingToResumeError, Runner, RunnerConfigError, TrainingInterrupted
 from drivetrain.runner._log_file import log_to_file
@@ -95,9 +101,12 @@ def failures_recorded() -> Iterator[None]:
     except Exception as err:
         code, debug = exit_code_of(err), is_debug(click.get_current_context().find_root().obj)
         text = message_of(err) if is_explained(err) and not debug else None
-        record_failure(err, exit_code=code, text=text)
+        is_first = record_failure(err, exit_code=code, text=text)
         if "TORCHELASTIC_ERROR_FILE" in os.environ:
             sys.exit(code)  # the launcher shows the error of the rank that failed first, once
+        if not is_first:
+            click.echo(consequence_line(err), err=True)
+            sys.exit(code)
         raise
 
 
@@ -130,7 +139,7 @@ def _train(runner: Runner, given: Sequence[str]) -> None:
                 words += ["--launch", str(runner.world_size)]
             click.echo(f"\nStopped at iteration {runner.progress.iter}. State: {stop.checkpoint}")
             click.echo(f"Go on:  {command_prefix()}{shlex.join(words)}")
-        sys.exit(128 + stop.signum)
+        sys.exit(stop.exit_code)
 
 
 def _test_best(runner: Runner) -> dict[str, float] | None:

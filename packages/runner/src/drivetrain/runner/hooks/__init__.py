@@ -5,7 +5,7 @@ from drivetrain.runner.hooks._checkpoint import CheckpointHook
 from drivetrain.runner.hooks._early_stopping import EarlyStoppingHook
 from drivetrain.runner.hooks._ema import EMAHook
 from drivetrain.runner.hooks._hook import Hook
-from drivetrain.runner.hooks._interrupt import InterruptHook
+from drivetrain.runner.hooks._interrupt import InterruptHook, PreemptionHook
 from drivetrain.runner.hooks._iter_timer import IterTimerHook
 from drivetrain.runner.hooks._logger import LoggerHook
 from drivetrain.runner.hooks._param_scheduler import ParamSchedulerHook
@@ -27,6 +27,7 @@ __all__ = [
     "LoggerHook",
     "NaiveVisualizationHook",
     "ParamSchedulerHook",
+    "PreemptionHook",
     "ProgressHook",
     "RuntimeInfoHook",
     "SyncBuffersHook",
