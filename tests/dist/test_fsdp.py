@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from drivetrain import dist
-from drivetrain.dist._sharding import ModuleRule
+from drivetrain.dist._module_rule import ModuleRule
 from drivetrain.dist.strategy import DDPStrategy, FSDPStrategy, SingleDeviceStrategy, merge_shards
 from drivetrain.registry import MODELS, STRATEGIES
 
@@ -334,8 +334,13 @@ def _bad(options: Any) -> str:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"model_wrapper": {"mesh": {"shard": 3}}}, "shard=3 is not the number of ranks, 2"),
-        ({"model_wrapper": {"mesh": {"tensor": 2}}}, "unknown dimension tensor"),
+        ({"mesh": {"shard": 3}}, "shard=3 * tensor=1 is 3 ranks, but this run has 2"),
+        ({"mesh": {"replicate": 4}}, "replicate=4 * shard=1 * tensor=1 is 4 ranks"),
+        ({"mesh": {"tensr": 2}}, "Did you mean:  'tensor'"),
+        ({"mesh": {"shard": 0}}, "shard is a number of ranks, got 0"),
+        ({"mesh": {"tensor": 2}}, "tensor needs a plan"),
+        ({"tensor_parallel": {"a": "colwise"}}, "does not say over how many ranks"),
+        ({"model_wrapper": {"mesh": {}}, "mesh": {}}, "mesh stands in model_wrapper and beside it"),
         ({"model_wrapper": {"wrap": {"classes": ["Block"]}}}, "is of class 'Block'"),
         ({"model_wrapper": {"wrap": {"names": [r"blocks\.\d"]}}}, "has a name like"),
         ({"model_wrapper": {"mixed_precision": {"param_dtype": "half8"}}}, "'half8' is not a type"),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,72 +15,15 @@ from torch.utils.checkpoint import checkpoint
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import WrapperError
 from drivetrain.dist._group import get_world_size
+from drivetrain.dist._memoryless import give_memory, named_tensors, without_memory
+from drivetrain.dist._mesh import Arrangement
+from drivetrain.dist._module_rule import ModuleRule
+from drivetrain.dist._tensor_parallel import parallelize
 
 # torch.distributed.fsdp and its tensors take as long to import as torch itself: only those who
 # shard pay for them.
 if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, OffloadPolicy
-
-
-@dataclass(frozen=True)
-class ModuleRule:
-    """Which modules of a model something is done to.
-
-    Args:
-        classes: Classes, or their names.
-        names: Regular expressions that must match a module's whole name.
-        min_params: Modules with at least so many parameters that no module inside took already.
-    """
-
-    classes: Sequence[str | type[nn.Module]] = field(default_factory=tuple)
-    names: Sequence[str] = field(default_factory=tuple)
-    min_params: int | None = None
-
-    def select(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        """The chosen modules with their names, inner before outer, without ``model`` itself.
-
-        Raises:
-            WrapperError: If a class or pattern fits no module.
-        """
-        self._check(model)
-        chosen: list[tuple[str, nn.Module]] = []
-        taken: set[int] = set()
-        for name, module in reversed(list(model.named_modules())):
-            if name and self._takes(name, module, taken):
-                chosen.append((name, module))
-                taken.update(id(param) for param in module.parameters())
-        return chosen
-
-    def _takes(self, name: str, module: nn.Module, taken: set[int]) -> bool:
-        if self._fits_class(module) or any(re.fullmatch(pattern, name) for pattern in self.names):
-            return True
-        if self.min_params is None:
-            return False
-        free = sum(param.numel() for param in module.parameters() if id(param) not in taken)
-        return free >= self.min_params
-
-    def _fits_class(self, module: nn.Module) -> bool:
-        lineage = type(module).__mro__
-        names = {kind.__name__ for kind in lineage}
-        return any(kind in (names if isinstance(kind, str) else lineage) for kind in self.classes)
-
-    def _check(self, model: nn.Module) -> None:
-        modules = dict(model.named_modules())
-        for kind in self.classes:
-            rule = ModuleRule(classes=[kind])
-            if not any(rule._fits_class(module) for module in modules.values()):
-                present = sorted({type(module).__name__ for module in modules.values()})
-                raise WrapperError(
-                    f"no module of {type(model).__name__} is of class {kind!r}.\n"
-                    f"  Classes:  {', '.join(present[:20])}"
-                )
-        for pattern in self.names:
-            if not any(re.fullmatch(pattern, name) for name in modules):
-                raise WrapperError(
-                    f"no module of {type(model).__name__} has a name like {pattern!r}.\n"
-                    f"  Names:  {', '.join(list(modules)[1:21])}"
-                )
 
 
 def shard_model(
@@ -92,12 +34,14 @@ def shard_model(
     cpu_offload: bool | Mapping[str, Any] = False,
     reshard_after_forward: bool | int | None = None,
     mesh: Mapping[str, int] | None = None,
+    tensor_parallel: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Cut the parameters of ``model`` over all ranks, in place (FSDP2, ``fully_shard``).
 
     Parts that ``wrap`` chooses gather and free their parameters on their own; the rest of the
     model is one more part. Parameters become ``DTensor``; names do not change. Gradients can be
-    kept from being exchanged with ``model.no_sync()``, as with DDP.
+    kept from being exchanged with ``model.no_sync()``, as with DDP, and ``model.sharded_copy()``
+    makes another model that is cut alike.
 
     Args:
         model: On any device, also ``meta``.
@@ -108,23 +52,80 @@ def shard_model(
             ``CPUOffloadPolicy``.
         reshard_after_forward: As in ``fully_shard``.
         mesh: ``shard``: over how many ranks parameters are cut; ``replicate``: how many such
-            groups hold copies. All ranks in one group by default.
+            groups hold copies; ``tensor``: how many ranks compute a layer together. By default
+            ``shard`` is what the others leave.
+        tensor_parallel: With ``mesh['tensor']``, which layers are cut and how; see
+            ``parallelize``.
 
     Returns:
         ``model``.
     """
-    from torch.distributed.fsdp import fully_shard
-
-    options: dict[str, Any] = {"mesh": _mesh(mesh), "offload_policy": _offload(cpu_offload)}
+    arrangement = Arrangement.of(mesh, get_world_size())
+    _check_plan(mesh, tensor_parallel)
+    policies: dict[str, Any] = {"offload_policy": _offload(cpu_offload)}
     if mixed_precision:
-        options["mp_policy"] = _precision(mixed_precision)
+        policies["mp_policy"] = _precision(mixed_precision)
     if reshard_after_forward is not None:
-        options["reshard_after_forward"] = reshard_after_forward
-    for _, part in ModuleRule(**(wrap or {})).select(model):
-        fully_shard(part, **options)
-    fully_shard(model, **options)
-    _add_no_sync(model)
-    return model
+        policies["reshard_after_forward"] = reshard_after_forward
+    device_mesh = arrangement.device_mesh()
+
+    def cut(whole: nn.Module) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard
+
+        if tensor_parallel:
+            parallelize(whole, device_mesh["tensor"], tensor_parallel)
+        options = {"mesh": arrangement.sharding_mesh(device_mesh), **policies}
+        for _, part in ModuleRule(**(wrap or {})).select(whole):
+            fully_shard(part, **options)
+        fully_shard(whole, **options)
+        _add_no_sync(whole)
+        _keep_sharded_outside_of_training(whole)
+        return whole
+
+    _add_sharded_copy(model, cut, offloaded=cpu_offload is not False)
+    return cut(model)
+
+
+def materialize(model: nn.Module, offloaded: bool) -> None:
+    """Give a sharded model on ``meta`` memory of unknown content, where it belongs."""
+    give_memory(model, "cpu" if offloaded else get_device(), get_device())
+
+
+def _add_sharded_copy(model: Any, cut: Callable[[nn.Module], nn.Module], offloaded: bool) -> None:
+    """Give ``model`` a method that makes a copy, which a cut model cannot make of itself."""
+    try:
+        structure: nn.Module | Exception = without_memory(model)
+    except Exception as err:  # a model of what cannot be copied trains; it has no averages
+        structure = err
+
+    @torch.no_grad()
+    def sharded_copy() -> nn.Module:
+        if isinstance(structure, Exception):
+            raise WrapperError(f"{type(model).__name__} cannot be copied.") from structure
+        # A copy of the structure, not itself: the method can be called again.
+        twin = cut(without_memory(structure))
+        materialize(twin, offloaded)
+        for module in _parts(model):
+            module.reshard()
+        for (_, target), (_, source) in zip(named_tensors(twin), named_tensors(model), strict=True):
+            target.copy_(source)
+        return twin.train(model.training)
+
+    model.sharded_copy = sharded_copy
+
+
+def _check_plan(mesh: Mapping[str, int] | None, plan: Mapping[str, Any] | None) -> None:
+    named = "tensor" in (mesh or {})
+    if plan and not named:
+        raise WrapperError(
+            "tensor_parallel: the mesh does not say over how many ranks.\n"
+            "  Do:  add it, e.g. mesh=dict(tensor=2)."
+        )
+    if not plan and named and (mesh or {})["tensor"] > 1:
+        raise WrapperError(
+            "mesh: tensor needs a plan of the layers that are cut.\n"
+            "  Do:  e.g. tensor_parallel={r'.*\\.fc1': 'colwise', r'.*\\.fc2': 'rowwise'}."
+        )
 
 
 def checkpoint_activations(model: nn.Module, rule: Mapping[str, Any]) -> None:
@@ -144,17 +145,29 @@ def checkpoint_activations(model: nn.Module, rule: Mapping[str, Any]) -> None:
     if not chosen:
         raise WrapperError(f"activation_checkpointing: {dict(rule)} chooses no module.")
     for _, part in chosen:
-        part.forward = _recomputed(part.forward)
+        part.forward = _recomputed(part)
 
 
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(forward)
-    def run(*args: Any, **kwargs: Any) -> Any:
+def _recomputed(part: nn.Module) -> Callable[..., Any]:
+    """``part.forward`` without memory; bound, so that a copy of the module gets its own."""
+    original = part.__dict__.get("forward", type(part).forward)
+    is_bound = "forward" in part.__dict__
+
+    @functools.wraps(original)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        run = original if is_bound else MethodType(original, self)
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+            return run(*args, **kwargs)
+        return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
-    return run
+    return MethodType(forward, part)
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """The modules of ``model`` that gather and free their parameters on their own."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 def _add_no_sync(model: Any) -> None:
@@ -162,42 +175,39 @@ def _add_no_sync(model: Any) -> None:
 
     FSDP2's own switch is read in the backward pass, which comes after the context has ended.
     """
-    state = {"exchange": True}
+    state = {"switched": False}
 
     @contextmanager
     def no_sync() -> Iterator[None]:
-        state["exchange"] = False
+        model.set_requires_gradient_sync(False)
+        state["switched"] = False
         try:
             yield
         finally:
-            state["exchange"] = True
+            state["switched"] = True
 
-    def decide(module: Any, args: Any) -> None:
-        if torch.is_grad_enabled():
-            module.set_requires_gradient_sync(state["exchange"])
+    def switch_on_again(module: Any, args: Any) -> None:
+        if state["switched"] and torch.is_grad_enabled():
+            state["switched"] = False
+            module.set_requires_gradient_sync(True)
 
     model.no_sync = no_sync
-    model.register_forward_pre_hook(decide, prepend=True)
+    model.register_forward_pre_hook(switch_on_again, prepend=True)
 
 
-def _mesh(sizes: Mapping[str, int] | None) -> DeviceMesh:
-    sizes = dict(sizes or {"shard": get_world_size()})
-    unknown = set(sizes) - {"replicate", "shard"}
-    if unknown:
-        raise WrapperError(
-            f"mesh: unknown dimension {', '.join(sorted(unknown))}; known are replicate and shard."
-        )
-    shape = (sizes.get("replicate", 1), sizes.get("shard", 1))
-    if shape[0] * shape[1] != get_world_size():
-        raise WrapperError(
-            f"mesh: replicate={shape[0]} times shard={shape[1]} is not the number of ranks, "
-            f"{get_world_size()}."
-        )
-    from torch.distributed.device_mesh import init_device_mesh
+def _keep_sharded_outside_of_training(model: nn.Module) -> None:
+    """Free gathered parameters after a forward pass that no backward pass follows.
 
-    if shape[0] == 1:
-        return init_device_mesh(get_device(), shape[1:], mesh_dim_names=("shard",))
-    return init_device_mesh(get_device(), shape, mesh_dim_names=("replicate", "shard"))
+    Else ``parameters()`` would give whole tensors after a validation, not those of the optimizer.
+    """
+    parts = _parts(model)
+
+    def free(module: nn.Module, args: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():
+            for part in parts:
+                part.reshard()
+
+    model.register_forward_hook(free)
 
 
 def _offload(setting: bool | Mapping[str, Any]) -> OffloadPolicy:

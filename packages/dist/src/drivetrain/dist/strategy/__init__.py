@@ -4,7 +4,7 @@ from drivetrain.dist._protocols import OptimizerWrapper, Scheduler, TrainableMod
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._ddp import DDPStrategy
 from drivetrain.dist.strategy._fsdp import FSDPStrategy
-from drivetrain.dist.strategy._sharded_checkpoint import merge_shards
+from drivetrain.dist.strategy._sharded_checkpoint import load_sharded, merge_shards
 from drivetrain.dist.strategy._single import SingleDeviceStrategy
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Scheduler",
     "SingleDeviceStrategy",
     "TrainableModel",
+    "load_sharded",
     "merge_shards",
 ]

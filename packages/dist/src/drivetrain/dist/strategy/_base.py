@@ -14,11 +14,11 @@ from drivetrain.checkpoint import (
     AsyncCheckpointWriter,
     _load_checkpoint,
     get_state_dict,
-    in_main_memory,
     load_state_dict,
     weights_to_cpu,
 )
 from drivetrain.dist.__about__ import __version__
+from drivetrain.dist._data_share import get_data_info
 from drivetrain.dist._ddp import unwrapped
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
@@ -32,7 +32,7 @@ from drivetrain.dist.strategy._learning_rate import scale_lr
 from drivetrain.dist.strategy._sharded_checkpoint import (
     is_sharded_checkpoint,
     load_sharded,
-    write_file,
+    write_whole,
 )
 from drivetrain.dist.strategy._surroundings import Surroundings
 from drivetrain.dist.strategy._weights import (
@@ -219,7 +219,7 @@ class BaseStrategy(Surroundings, ABC):
 
     def _real_batch_size(self) -> int | None:
         per_rank = self.dispatch_kwargs.get("train_micro_batch_size_per_gpu")
-        return None if per_rank is None else per_rank * self.world_size
+        return None if per_rank is None else per_rank * get_data_info()[1]
 
     def _prepared(self) -> list[Any]:
         parts = (self.model, self.optim_wrapper, self.param_schedulers)
@@ -343,22 +343,25 @@ class BaseStrategy(Surroundings, ABC):
         )
         if callback is not None:
             callback(checkpoint)
+        self.write_checkpoint(
+            checkpoint, filename, backend_args=backend_args, background=background, then=then
+        )
 
-        def write(state: Mapping[str, Any]) -> str:
-            write_file(dict(state), filename, backend_args=backend_args)
-            return filename
-
-        def write_now() -> None:
-            write(in_main_memory(checkpoint))
-            if then is not None:
-                then(filename)
-
-        def write_later() -> None:
-            assert background is not None
-            copy = background.stage(checkpoint)
-            background.start(lambda: write(copy), then)
-
-        run_on_main(write_now if background is None else write_later)
+    def write_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filename: str,
+        *,
+        backend_args: dict[str, Any] | None = None,
+        background: AsyncCheckpointWriter | None = None,
+        then: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write an assembled checkpoint; called on all ranks. See ``save_checkpoint``."""
+        run_on_main(
+            lambda: write_whole(
+                checkpoint, filename, backend_args=backend_args, background=background, then=then
+            )
+        )
 
     def load_checkpoint(
         self,

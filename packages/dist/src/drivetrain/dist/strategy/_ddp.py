@@ -8,20 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from drivetrain.checkpoint import get_state_dict
 from drivetrain.dist._ddp import is_model_wrapper
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyConfigError
 from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm
-from drivetrain.dist.strategy._base import BaseStrategy
-from drivetrain.dist.strategy._first_generation import (
-    is_first_generation,
-    load_whole_optimizer_state,
-    load_whole_weights,
-    whole_optimizer_state,
-    whole_weights,
-)
-from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys, revised
+from drivetrain.dist.strategy._first_generation import FirstGenerationState
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
 
 _DEFAULT_WRAPPER = {
@@ -32,7 +23,7 @@ _DEFAULT_WRAPPER = {
 
 
 @STRATEGIES.register_module()
-class DDPStrategy(BaseStrategy):
+class DDPStrategy(FirstGenerationState):
     """One process a device, each with a copy of the model; gradients are averaged at each step.
 
     Args:
@@ -79,41 +70,3 @@ class DDPStrategy(BaseStrategy):
         elif get_device() not in ("cpu", "mps"):
             config.setdefault("device_ids", [torch.accelerator.current_device_index()])
         return MODEL_WRAPPERS.build({**config, "module": model})
-
-    def model_state_dict(self) -> dict[str, Any]:
-        """Weights of the model, without prefixes of wrappers; called on all ranks."""
-        if self.model is not None and is_first_generation(self.model):
-            return whole_weights(self.model)
-        return super().model_state_dict()
-
-    def _live_weights(self) -> dict[str, Any]:
-        """Weights where they are, unless they must be gathered."""
-        if self.model is not None and is_first_generation(self.model):
-            return whole_weights(self.model)
-        return get_state_dict(self._bare())
-
-    def optim_state_dict(self) -> dict[str, Any]:
-        """State of the optimizer wrapper; called on all ranks."""
-        if self.model is not None and is_first_generation(self.model):
-            return whole_optimizer_state(self.model, self.optim_wrapper)
-        return super().optim_state_dict()
-
-    def load_model_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        *,
-        strict: bool = False,
-        revise_keys: ReviseKeys = STRIP_WRAPPER,
-    ) -> None:
-        """Put weights into the model; called on all ranks with the same weights."""
-        if self.model is not None and is_first_generation(self.model):
-            load_whole_weights(self.model, revised(state_dict, revise_keys), strict)
-        else:
-            super().load_model_state_dict(state_dict, strict=strict, revise_keys=revise_keys)
-
-    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put a state into the optimizer wrapper; called on all ranks with the same state."""
-        if self.model is not None and is_first_generation(self.model):
-            load_whole_optimizer_state(self.model, self.optim_wrapper, state_dict)
-        else:
-            super().load_optim_state_dict(state_dict)

@@ -8,9 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from drivetrain.checkpoint import get_state_dict
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._group import get_rank
+from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._shards import map_tensors, named_wrappers, own_part
+from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys, revised
 
 _WRAPPER_PREFIX = "_fsdp_wrapped_module."
 _FSDP1 = "torch.distributed.fsdp.fully_sharded_data_parallel"
@@ -94,3 +97,45 @@ def _only_wrapper(optim_wrapper: Any) -> Any:
 def _names(model: nn.Module, optimizer: Any) -> list[str]:
     by_id = {id(p): n.replace(_WRAPPER_PREFIX, "") for n, p in model.named_parameters()}
     return [by_id[id(param)] for group in optimizer.param_groups for param in group["params"]]
+
+
+class FirstGenerationState(BaseStrategy):
+    """State of a model that may be cut by FSDP1, because a wrapper of that kind was asked for."""
+
+    def model_state_dict(self) -> dict[str, Any]:
+        """Weights of the model, without prefixes of wrappers; called on all ranks."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_weights(self.model)
+        return super().model_state_dict()
+
+    def _live_weights(self) -> dict[str, Any]:
+        """Weights where they are, unless they must be gathered."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_weights(self.model)
+        return get_state_dict(self._bare())
+
+    def optim_state_dict(self) -> dict[str, Any]:
+        """State of the optimizer wrapper; called on all ranks."""
+        if self.model is not None and is_first_generation(self.model):
+            return whole_optimizer_state(self.model, self.optim_wrapper)
+        return super().optim_state_dict()
+
+    def load_model_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        *,
+        strict: bool = False,
+        revise_keys: ReviseKeys = STRIP_WRAPPER,
+    ) -> None:
+        """Put weights into the model; called on all ranks with the same weights."""
+        if self.model is not None and is_first_generation(self.model):
+            load_whole_weights(self.model, revised(state_dict, revise_keys), strict)
+        else:
+            super().load_model_state_dict(state_dict, strict=strict, revise_keys=revise_keys)
+
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put a state into the optimizer wrapper; called on all ranks with the same state."""
+        if self.model is not None and is_first_generation(self.model):
+            load_whole_optimizer_state(self.model, self.optim_wrapper, state_dict)
+        else:
+            super().load_optim_state_dict(state_dict)

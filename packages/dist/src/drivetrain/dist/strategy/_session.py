@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from drivetrain.dist.__about__ import __version__
-from drivetrain.dist._agreement import check_agreement
+from drivetrain.dist._agreement import check_agreement, check_same_code
+from drivetrain.dist._data_share import share_data
 from drivetrain.dist._device import get_device
 from drivetrain.dist._environment import raise_file_limit, set_multi_processing
 from drivetrain.dist._errors import StrategyConfigError, WorkDirError
@@ -60,11 +61,14 @@ class Session:
         self.seed = 0
         self.logger: MMLogger
 
-    def start(self, *, several_processes: bool) -> None:
+    def start(
+        self, *, several_processes: bool, ranks_per_batch: Callable[[], int] = lambda: 1
+    ) -> None:
         """Set up the process, join the others, and open the log; once.
 
         Args:
             several_processes: Whether the strategy works in a process group.
+            ranks_per_batch: Asked, in that group, how many neighbouring ranks work on one batch.
         """
         if self.started:
             return
@@ -72,6 +76,8 @@ class Session:
         self._join(several_processes)
         if several_processes:
             check_agreement(self._facts())
+            check_same_code()
+        share_data(ranks_per_batch())
         self.timestamp = broadcast_object(run_on_main(self._claim_timestamp)) or ""
         self.experiment_name = self._name_at(self.timestamp)
         self.set_randomness(**self.randomness)

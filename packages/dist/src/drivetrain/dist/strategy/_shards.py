@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def _is_cut(tensor: Tensor) -> bool:
+def is_cut(tensor: Tensor) -> bool:
     """Whether a tensor is a ``DTensor``; without that class loaded none can be."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
@@ -33,11 +33,16 @@ def map_tensors(state: Any, change: Callable[[Tensor], Any]) -> Any:
     return state
 
 
-def gathered(keep: bool) -> Callable[[Tensor], Tensor | None]:
-    """Whole tensors on the CPU, put together from all ranks; ``None`` where not ``keep``."""
+def gathered(keep: bool, only_cut: bool = False) -> Callable[[Tensor], Tensor | None]:
+    """Whole tensors on the CPU, put together from all ranks; ``None`` where not ``keep``.
+
+    With ``only_cut``, those that are whole stay as and where they are.
+    """
 
     def gather(tensor: Tensor) -> Tensor | None:
-        whole = cast("DTensor", tensor).full_tensor() if _is_cut(tensor) else tensor
+        if only_cut and not is_cut(tensor):
+            return tensor
+        whole = cast("DTensor", tensor).full_tensor() if is_cut(tensor) else tensor
         return whole.detach().cpu() if keep else None
 
     return gather
@@ -48,15 +53,29 @@ def detached(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank holds, where it is."""
+    return (cast("DTensor", tensor).to_local() if is_cut(tensor) else tensor).detach()
+
+
+def with_local_part(tensor: Tensor, part: Tensor) -> Tensor:
+    """``tensor`` as ``part`` of it, perhaps on another device than the mesh is of."""
+    if not is_cut(tensor):
+        return part
+    from torch.distributed.tensor import DTensor
+
+    # from_local would move the part to the device of the mesh.
+    return DTensor(part, cast("DTensor", tensor)._spec, requires_grad=False)
+
+
 def own_part(tensor: Tensor) -> Tensor:
     """The part of a tensor that this rank holds, as an ordinary tensor on the CPU."""
-    part = cast("DTensor", tensor).to_local() if _is_cut(tensor) else tensor
-    return part.detach().cpu()
+    return local_part(tensor).cpu()
 
 
 def distributed_like(whole: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, equal on all ranks, cut as ``like`` is cut."""
-    if not _is_cut(like) or _is_cut(whole):
+    if not is_cut(like) or is_cut(whole):
         return whole
     from torch.distributed.tensor import distribute_tensor
 
@@ -66,7 +85,7 @@ def distributed_like(whole: Tensor, like: Tensor) -> Tensor:
 
 def from_own_part(part: Tensor, like: Tensor) -> Tensor:
     """The tensor of which each rank brings its part, cut as ``like`` is cut."""
-    if not _is_cut(like) or _is_cut(part):
+    if not is_cut(like) or is_cut(part):
         return part
     from torch.distributed.tensor import DTensor
 

@@ -36,8 +36,14 @@ class Surroundings:
 
     def setup(self: _Self) -> _Self:
         """Join the other processes, seed, make the log folder and open the log; once."""
-        self._session.start(several_processes=self.several_processes)
+        self._session.start(
+            several_processes=self.several_processes, ranks_per_batch=self._ranks_per_batch
+        )
         return self
+
+    def _ranks_per_batch(self) -> int:
+        """How many neighbouring ranks work on one batch; asked when there is a process group."""
+        return 1
 
     def set_randomness(
         self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
