@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from drivetrain.evaluator import Evaluator, MetricResultError, build_evaluator
+from drivetrain.evaluator import DuplicateMetricError, Evaluator, MetricResultError, build_evaluator
 
 
 class Share:
@@ -75,17 +75,49 @@ def test_a_metric_without_a_value_is_an_error():
         Evaluator(Silent()).evaluate(0)
 
 
-def _accuracy_of_a_rank():
+def test_two_of_one_name_are_told_how_to_be_named():
+    evaluator = Evaluator([Share(), Share()])
+    evaluator.process((PREDS, TARGET))
+    with pytest.raises(DuplicateMetricError, match=r"from Share and from Share.*MetricCollection"):
+        evaluator.evaluate(4)
+
+
+SCORES = torch.tensor([0.9, 0.2, 0.6, 0.7, 0.1, 0.3, 0.8])
+LABELS = torch.tensor([1, 0, 0, 1, 0, 1, 1])
+
+
+def _metrics_of_torchmetrics():
     torchmetrics = pytest.importorskip("torchmetrics")
-    rank = torch.distributed.get_rank()
-    evaluator = Evaluator(torchmetrics.Accuracy(task="binary"))
-    evaluator.process((PREDS[rank::2], TARGET[rank::2]))
-    return evaluator.evaluate(4)
+    return [
+        torchmetrics.MetricCollection(
+            [torchmetrics.Accuracy("binary"), torchmetrics.F1Score("binary")]
+        ),
+        torchmetrics.AUROC("binary"),  # keeps lists of everything it saw
+        torchmetrics.MeanSquaredError(),
+    ]
 
 
-def test_a_metric_of_torchmetrics_is_exact_over_ranks(on_ranks):
+def _values_of_a_rank(number):
+    world_size = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    rank = torch.distributed.get_rank() if world_size > 1 else 0
+    evaluator = Evaluator(_metrics_of_torchmetrics())
+    for _ in range(2):  # the second evaluation starts from nothing
+        for start in range(rank, number, 2 * world_size):
+            batch = slice(start, min(start + 2 * world_size, number), world_size)
+            evaluator.process((SCORES[batch], LABELS[batch]))
+        values = evaluator.evaluate(number)
+    return values
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("number", [7, 2, 1])
+def test_metrics_of_torchmetrics_are_exact_over_ranks_with_and_without_samples(
+    on_ranks, world_size, number
+):
     pytest.importorskip("torchmetrics")
-    assert on_ranks(2, _accuracy_of_a_rank) == [{"BinaryAccuracy": 0.75}] * 2
+    alone = _values_of_a_rank(number)
+    for values in on_ranks(world_size, _values_of_a_rank, number):
+        assert values == pytest.approx(alone)
 
 
 def test_a_metric_of_torchmetrics_is_built_from_a_node():

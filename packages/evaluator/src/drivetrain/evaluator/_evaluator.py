@@ -112,9 +112,8 @@ class Evaluator:
                 if name in values:
                     raise DuplicateMetricError(
                         "There are multiple evaluation results with the same metric name "
-                        f"{name!r}: from {type(owner[name]).__name__} and from "
-                        f"{type(metric).__name__}. Give them different prefixes: "
-                        f"dict(type={type(metric).__name__!r}, prefix='...')."
+                        f"{name!r}: from {_kind(owner[name])} and from {_kind(metric)}. "
+                        + _remedy(metric)
                     )
                 values[name], owner[name] = value, metric
         return values
@@ -166,6 +165,16 @@ def _built(metric: Any) -> Any:
             f"got {type(built).__name__}: {metric!r}"
         )
     return built
+
+
+def _kind(metric: Any) -> str:
+    return type(metric.metric if isinstance(metric, UpdatedMetric) else metric).__name__
+
+
+def _remedy(metric: Any) -> str:
+    if isinstance(metric, UpdatedMetric):
+        return f"Name them: torchmetrics.MetricCollection({{'...': {_kind(metric)}(...)}})."
+    return f"Give them different prefixes: dict(type={_kind(metric)!r}, prefix='...')."
 
 
 def _as_dicts(data_samples: Any) -> Any:

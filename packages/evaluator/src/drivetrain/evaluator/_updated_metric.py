@@ -7,7 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch import distributed as torch_dist
 
+from drivetrain.dist import all_gather_object, broadcast_object, is_distributed
 from drivetrain.evaluator._data_element import to_cpu
 from drivetrain.evaluator._errors import MetricResultError
 
@@ -40,6 +42,7 @@ class UpdatedMetric:
     def __init__(self, metric: UpdatableMetric) -> None:
         self.metric = metric
         self.dataset_meta: dict[str, Any] | None = None
+        self._has_data = False
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         """Pass one batch to ``update``."""
@@ -51,18 +54,48 @@ class UpdatedMetric:
             fields, named = tuple(data_samples), {}
         self._follow((*fields, *named.values()))
         self.metric.update(*fields, **named)
+        self._has_data = True
 
     def evaluate(self, size: int) -> dict[str, Any]:
         """The value or values, as plain numbers and lists. Called on all ranks."""
         try:
-            value = self.metric.compute()
+            value = self._computed()
         finally:
             self.metric.reset()
+            self._has_data = False
         if isinstance(value, Mapping):
             return {name: _plain(part) for name, part in value.items()}
         if value is None:
             raise MetricResultError(f"{type(self.metric).__name__}.compute returned no value")
         return {type(self.metric).__name__: _plain(value)}
+
+    def _computed(self) -> Any:
+        """The value; where some ranks saw no sample, the others find it and tell them.
+
+        torchmetrics cannot gather lists that are empty on some ranks: types and sizes differ.
+        """
+        parts = getattr(self.metric, "modules", tuple)()
+        grouped = [part for part in parts if hasattr(part, "process_group")]
+        if not grouped or not is_distributed():
+            return self.metric.compute()
+        has_data = all_gather_object(self._has_data)
+        if all(has_data) or not any(has_data):
+            return self.metric.compute()
+        ranks = [rank for rank, has in enumerate(has_data) if has]
+        group = torch_dist.new_group(ranks)
+        value = to_cpu(self._computed_among(group, grouped)) if self._has_data else None
+        return broadcast_object(value, src=ranks[0])
+
+    def _computed_among(self, group: Any, parts: list[Any]) -> Any:
+        before = [part.process_group for part in parts]
+        for part in parts:
+            part.process_group = group
+        try:
+            return self.metric.compute()
+        finally:
+            for part, its_group in zip(parts, before, strict=True):
+                part.process_group = its_group
+            torch_dist.destroy_process_group(group)
 
     def _follow(self, fields: tuple[Any, ...]) -> None:
         """Move the metric's state to where the data are."""
