@@ -1,7 +1,7 @@
 """Devices, processes, precision and randomness, the same for one process and for many."""
 
 from drivetrain.dist.__about__ import __version__
-from drivetrain.dist._agreement import check_agreement
+from drivetrain.dist._agreement import check_agreement, check_same_code, check_same_settings
 from drivetrain.dist._anomalous import detect_anomalous_params
 from drivetrain.dist._autocast import autocast, needs_grad_scaler
 from drivetrain.dist._collect import collect_results, collect_results_cpu, collect_results_gpu
@@ -13,6 +13,7 @@ from drivetrain.dist._collectives import (
     broadcast,
     gather,
 )
+from drivetrain.dist._data_share import get_data_share
 from drivetrain.dist._ddp import MMDistributedDataParallel, is_model_wrapper
 from drivetrain.dist._device import (
     get_device,
@@ -40,7 +41,7 @@ from drivetrain.dist._errors import (
     WorkDirError,
     WrapperError,
 )
-from drivetrain.dist._failure import record_failure
+from drivetrain.dist._failure import consequence_line, record_failure
 from drivetrain.dist._group import (
     barrier,
     get_backend,
@@ -56,6 +57,7 @@ from drivetrain.dist._group import (
     is_main_process,
     master_only,
 )
+from drivetrain.dist._heartbeat import beat, pause_watch
 from drivetrain.dist._launch import launch
 from drivetrain.dist._launcher import infer_launcher
 from drivetrain.dist._objects import (
@@ -100,15 +102,19 @@ __all__ = [
     "all_reduce_params",
     "autocast",
     "barrier",
+    "beat",
     "broadcast",
     "broadcast_object",
     "broadcast_object_list",
     "cast_data_device",
     "check_agreement",
+    "check_same_code",
+    "check_same_settings",
     "collect_env",
     "collect_results",
     "collect_results_cpu",
     "collect_results_gpu",
+    "consequence_line",
     "convert_sync_batchnorm",
     "detect_anomalous_params",
     "gather",
@@ -116,6 +122,7 @@ __all__ = [
     "get_backend",
     "get_comm_device",
     "get_data_device",
+    "get_data_share",
     "get_default_group",
     "get_device",
     "get_dist_info",
@@ -144,6 +151,7 @@ __all__ = [
     "load_random_state_dict",
     "master_only",
     "needs_grad_scaler",
+    "pause_watch",
     "random_state_dict",
     "record_failure",
     "reset_peak_memory",

@@ -27,7 +27,7 @@ def ranks_per_batch() -> int:
     return _sharing[0]
 
 
-def get_data_info() -> tuple[int, int]:
+def get_data_share() -> tuple[int, int]:
     """``(number, count)``: which of how many shares of the data this rank works on.
 
     The same as ``get_dist_info()`` unless layers are cut over ranks (tensor parallelism): ranks

@@ -1,27 +1,38 @@
-"""Leaving the reason of a failure where an elastic launcher looks for it."""
+"""Leaving the reason of a failure where launcher and other ranks look for it."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import traceback
+from types import TracebackType
+
+from drivetrain.dist._bell import failed_first, ring
 
 
-def record_failure(error: BaseException, exit_code: int = 1, text: str | None = None) -> None:
-    """Leave ``error`` with its traceback where the launcher of this process looks for it.
+def record_failure(error: BaseException, exit_code: int = 1, text: str | None = None) -> bool:
+    """Tell the launcher and the other ranks what ends this process; for whoever catches errors.
 
-    For programs that catch their own errors at the top; nothing without an elastic launcher.
-    The first record of a process stays.
+    An elastic launcher shows what is left for it; the ranks do not wait for one that failed.
+    The first record of a process stays. Nothing outside of a job.
 
     Args:
         error: What ends this process.
         exit_code: The code that it will end with. The launcher may end it before it can.
         text: What a person should read, for errors that need no traceback.
+
+    Returns:
+        Whether this rank is the first that failed, as far as is known: what comes after it is
+        mostly a consequence, and need not be shown.
     """
+    is_first = ring(error)
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path or os.path.exists(path):
-        return
+        return is_first
+    if not is_first:
+        text = consequence_line(error)
     trace = text or "".join(traceback.format_exception(type(error), error, error.__traceback__))
     extra = {
         "py_callstack": trace,
@@ -32,3 +43,27 @@ def record_failure(error: BaseException, exit_code: int = 1, text: str | None = 
     message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"message": message}, file)
+    return is_first
+
+
+def consequence_line(error: BaseException) -> str:
+    """One line about an error of this rank that came after another rank's failure."""
+    first = failed_first()
+    cause = "another rank failed" if first is None else f"rank {first.rank} failed ({first.text})"
+    rank = os.environ.get("RANK", "?")
+    return f"rank {rank} ends too, with {type(error).__name__}, because {cause} first."
+
+
+def record_uncaught_errors() -> None:
+    """Record errors that nobody catches, and show in full only those of the rank that was first."""
+    show = sys.excepthook
+
+    def record_and_show(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt) or record_failure(error):
+            show(kind, error, trace)
+        else:
+            sys.stderr.write(consequence_line(error) + "\n")
+
+    sys.excepthook = record_and_show

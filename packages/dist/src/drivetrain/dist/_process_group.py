@@ -6,7 +6,6 @@ import atexit
 import os
 import sys
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,10 +13,12 @@ import torch.distributed as torch_dist
 from torch.distributed import PrefixStore, Store, TCPStore
 from torch.distributed.constants import default_pg_timeout
 
+from drivetrain.dist._bell import FailureBell, hang_bell
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import BackendError, GroupError
-from drivetrain.dist._failure import record_failure
+from drivetrain.dist._failure import record_uncaught_errors
 from drivetrain.dist._group import is_distributed
+from drivetrain.dist._heartbeat import end_watch, prepare_watch
 from drivetrain.dist._launcher import Place, read_place
 
 _BEST_BACKENDS = {
@@ -27,6 +28,8 @@ _BEST_BACKENDS = {
     "musa": "mccl",
     "xpu": "xccl",
 }
+# Ranks need a while to find out who is to blame, before the waiting ones give up.
+_HANG_SHARE = 0.75
 
 
 def init_dist(
@@ -43,6 +46,10 @@ def init_dist(
         init_backend: Library that makes the group; ``'torch'``.
         **kwargs: Passed to ``torch.distributed.init_process_group``. ``timeout`` may be a number
             of seconds; ``port`` is where rank 0 listens, ``MASTER_PORT`` by default.
+            ``hang_timeout``: seconds that a rank may stand still while others wait for it, before
+            it is named with its phase and stack and the ranks end; 0 for never. By default
+            three quarters of ``timeout``: the reason is told before the others give up. It counts
+            from the first ``beat``, which the engine's loops make.
 
     Raises:
         LauncherError: If the launcher's variables are missing or contradictory.
@@ -57,8 +64,11 @@ def init_dist(
     place.export()
     backend = _checked_backend(backend)
     _select_device(place.local_rank)
-    _tell_the_launcher_of_errors()
+    record_uncaught_errors()
+    hang_timeout_s = kwargs.pop("hang_timeout", None)
     _join(place, backend, kwargs)
+    if "store" not in kwargs and "init_method" not in kwargs:
+        _keep_in_touch(place, kwargs.get("timeout", default_pg_timeout), hang_timeout_s)
     atexit.register(leave_dist)
 
 
@@ -69,23 +79,9 @@ def leave_dist() -> None:
     that wait for this one in a collective could hang.
     """
     if is_distributed() and getattr(sys, "last_value", None) is None:
+        end_watch()
+        hang_bell(None)
         torch_dist.destroy_process_group()
-
-
-def _tell_the_launcher_of_errors() -> None:
-    """Leave uncaught errors where an elastic launcher looks for them, then show them as before."""
-    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
-        return
-    show = sys.excepthook
-
-    def record_and_show(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, KeyboardInterrupt):
-            record_failure(error)
-        show(kind, error, trace)
-
-    sys.excepthook = record_and_show
 
 
 def _checked_backend(backend: str | None) -> str:
@@ -116,20 +112,19 @@ def _select_device(local_rank: int) -> None:
 
 
 def _join(place: Place, backend: str, options: dict[str, Any]) -> None:
-    timeout = options.pop("timeout", None)
+    timeout = options.get("timeout")
     if timeout is not None and not isinstance(timeout, timedelta):
-        timeout = timedelta(seconds=timeout)
-    if timeout is not None:
-        options["timeout"] = timeout
+        options["timeout"] = timedelta(seconds=timeout)
+    arguments = dict(options)
     if "store" not in options and "init_method" not in options:
-        store = _attempt_store(place, timeout)
+        store = _attempt_store(place, options.get("timeout"))
         if store is not None:
-            options["store"] = store
-    if "store" in options:
-        options.setdefault("rank", place.rank)
-        options.setdefault("world_size", place.world_size)
+            arguments["store"] = store
+    if "store" in arguments:
+        arguments.setdefault("rank", place.rank)
+        arguments.setdefault("world_size", place.world_size)
     try:
-        torch_dist.init_process_group(backend=backend, **options)
+        torch_dist.init_process_group(backend=backend, **arguments)
     except (RuntimeError, torch_dist.DistError) as err:
         raise GroupError(
             f"init_dist: rank {place.rank} of {place.world_size} could not meet the others at "
@@ -137,22 +132,31 @@ def _join(place: Place, backend: str, options: dict[str, Any]) -> None:
         ) from err
 
 
+def _keep_in_touch(place: Place, timeout: timedelta, hang_timeout_s: float | None) -> None:
+    """Connect this rank once more to the store of all ranks, for failures and signs of life."""
+    store = _client(place, timeout)
+    hang_bell(FailureBell(store, place.rank))
+    if hang_timeout_s is None:
+        hang_timeout_s = _HANG_SHARE * timeout.total_seconds()
+    prepare_watch(store, place.rank, place.world_size, hang_timeout_s)
+
+
 def _attempt_store(place: Place, timeout: timedelta | None) -> Store | None:
-    """A view of the elastic agent's store that no earlier attempt has written to.
+    """The elastic agent's store, where the ranks meet in one; ``None`` where rank 0 makes one."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    return _client(place, timeout or default_pg_timeout)
+
+
+def _client(place: Place, timeout: timedelta) -> Store:
+    """A connection to the store of all ranks, with a view that no earlier attempt has written to.
 
     The agent keeps one store over restarts, and torch 2.13 puts the ranks of each attempt into it
     under the same keys: a restarted rank then reads the address of a dead one, and the group
     cannot form (https://github.com/pytorch/pytorch/issues/135712). Remove when fixed in the
     oldest torch that we support.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
-    store = TCPStore(
-        place.master_addr,
-        place.master_port,
-        is_master=False,
-        timeout=timeout or default_pg_timeout,
-    )
+    store = TCPStore(place.master_addr, place.master_port, is_master=False, timeout=timeout)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     run = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return PrefixStore(f"drivetrain/{run}/attempt_{attempt}", store)

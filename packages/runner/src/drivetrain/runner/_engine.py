@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from drivetrain.config import Config
 from drivetrain.dataset import build_dataloader
-from drivetrain.dist import is_main_process
+from drivetrain.dist import check_same_settings, is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator, build_evaluator
 from drivetrain.logging import MessageHub, MMLogger
@@ -32,6 +32,7 @@ from drivetrain.runner._priority import Priority
 from drivetrain.runner._run_facts import is_built
 from drivetrain.runner._run_state import RunState
 from drivetrain.runner._train_loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from drivetrain.runner.hooks._heartbeat import HeartbeatHook
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -107,6 +108,8 @@ class Engine(RunState):
         self.cfg = cfg
         self.strategy = strategy
         self.setup_env(self._env_cfg)
+        if self.distributed:
+            check_same_settings("config", cfg.to_dict())
         if default_scope is not None:
             DefaultScope.get_instance(self._instance_name(DefaultScope), scope_name=default_scope)
         self._train_dataloader = parts.get("train_dataloader")
@@ -138,6 +141,8 @@ class Engine(RunState):
             {"after_train_iter": _finish_iter, "after_train_epoch": _finish_epoch}
         )
         self.register_hooks(default_hooks, custom_hooks)
+        if self.distributed:
+            self.register_hook(HeartbeatHook())
         self._log_surroundings()
         self.dump_config()
 
@@ -332,7 +337,7 @@ class Engine(RunState):
         Raises:
             TypeError: If a hook does not take the arguments; names the hook.
         """
-        for method in self._hook_list.at(fn_name):
+        for method in self._hook_list.at[fn_name]:
             try:
                 method(self, **kwargs)
             except TypeError as err:
