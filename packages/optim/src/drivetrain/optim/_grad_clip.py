@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.nn.utils import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
+)
 
 from drivetrain.optim._errors import OptimArgumentError, OptimTypeError
 
@@ -52,10 +57,49 @@ class GradientClipper:
 
     def __call__(self, params: list[Tensor]) -> Tensor:
         """Clip the gradients of ``params``; return their total norm as a tensor, without a sync."""
+        meshes = _by_mesh(params)
+        if len(meshes) > 1:
+            return self._clip_on_several(meshes)
         if self.kind == "norm":
-            norm = clip_grad_norm_(params, **self.arguments)
-        else:
-            norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-            clip_grad_value_(params, **self.arguments)
-        # Sharded parameters give a norm that is spread over the ranks.
-        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm.detach()
+            return _whole(clip_grad_norm_(params, **self.arguments))
+        norm = get_total_norm([p.grad for p in params if p.grad is not None])
+        clip_grad_value_(params, **self.arguments)
+        return _whole(norm)
+
+    def _clip_on_several(self, meshes: list[list[Tensor]]) -> Tensor:
+        """Clip by what torch offers for parameters of one mesh of ranks, which it asks for."""
+        arguments = dict(self.arguments)
+        limit = arguments.pop("max_norm" if self.kind == "norm" else "clip_value")
+        is_finite_required = arguments.pop("error_if_nonfinite", False)
+        of_each = [get_total_norm([_grad(p) for p in part], **arguments) for part in meshes]
+        norms = torch.stack([_whole(norm) for norm in of_each])
+        total = torch.linalg.vector_norm(norms, float(arguments.get("norm_type", 2.0)))
+        if is_finite_required and not torch.isfinite(total):
+            raise RuntimeError(f"The gradients' norm is {total.item()}: they cannot be clipped.")
+        for part in meshes:
+            if self.kind == "norm":
+                clip_grads_with_norm_(part, limit, total, arguments.get("foreach"))
+            else:
+                clip_grad_value_(part, limit, **arguments)
+        return total
+
+
+def _by_mesh(params: list[Tensor]) -> list[list[Tensor]]:
+    """Parameters with a gradient by the ranks over which they are cut; one list if none are."""
+    if not params or not hasattr(params[0], "device_mesh"):
+        return [params]
+    meshes: dict[Any, list[Tensor]] = {}
+    for param in params:
+        if param.grad is not None:
+            meshes.setdefault(getattr(param, "device_mesh", None), []).append(param)
+    return list(meshes.values())
+
+
+def _grad(param: Tensor) -> Tensor:
+    assert param.grad is not None
+    return param.grad
+
+
+def _whole(norm: Tensor) -> Tensor:
+    # Sharded parameters give a norm that is spread over the ranks.
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm.detach()

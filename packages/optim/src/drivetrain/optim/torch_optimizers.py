@@ -22,6 +22,8 @@ from drivetrain.registry import OPTIMIZERS
 THIRD_PARTY_OPTIMIZERS: dict[str, tuple[str, str, str]] = {
     "DAdaptAdaGrad": ("dadaptation", "DAdaptAdaGrad", "dadaptation"),
     "DAdaptAdam": ("dadaptation", "DAdaptAdam", "dadaptation"),
+    "DAdaptAdan": ("dadaptation", "DAdaptAdan", "dadaptation"),
+    "DAdaptLion": ("dadaptation", "DAdaptLion", "dadaptation"),
     "DAdaptSGD": ("dadaptation", "DAdaptSGD", "dadaptation"),
     "Lion": ("lion_pytorch", "Lion", "lion-pytorch"),
     "SophiaG": ("Sophia", "SophiaG", "Sophia-Optimizer"),
@@ -46,6 +48,9 @@ THIRD_PARTY_OPTIMIZERS: dict[str, tuple[str, str, str]] = {
             "LARS32bit",
             "Lion8bit",
             "Lion32bit",
+            "PagedAdEMAMix",
+            "PagedAdEMAMix8bit",
+            "PagedAdEMAMix32bit",
             "PagedAdam",
             "PagedAdam8bit",
             "PagedAdam32bit",
