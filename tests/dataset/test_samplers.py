@@ -16,7 +16,7 @@ from drivetrain.registry import DATA_SAMPLERS
 def of_rank(kind, rank, world_size, size, **kwargs):
     """A sampler as rank ``rank`` of ``world_size`` would have it, without starting processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_samplers, "get_dist_info", lambda: (rank, world_size))
+        patch.setattr(_samplers, "get_data_share", lambda: (rank, world_size))
         return kind(range(size), seed=7, **kwargs)
 
 

@@ -16,7 +16,7 @@ from drivetrain.dataset._first_samples import FirstSamples
 from drivetrain.dataset._loader import KeyedDataLoader
 from drivetrain.dataset._sample_randomness import is_deterministic
 from drivetrain.dataset._worker import worker_init_fn as default_worker_init_fn
-from drivetrain.dist import get_rank, get_world_size, sync_random_seed
+from drivetrain.dist import broadcast_object, get_data_share, get_world_size, sync_random_seed
 from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, building
 
 
@@ -42,8 +42,8 @@ def build_dataloader(
             - ``num_batch_per_epoch`` cuts the dataset to that many batches on every rank;
             - ``keyed_randomness=False`` leaves the samples' randomness to the global generators.
         seed: For the sampler and the samples. ``None`` draws one and agrees on it with all ranks.
-        diff_rank_seed: The seed differs between ranks, so it is not given to the sampler, whose
-            order must be one for all.
+        diff_rank_seed: The seed may differ between ranks; the sampler, whose order must be one for
+            all, gets that of rank 0. To be called on all ranks then.
 
     Returns:
         The loader.
@@ -71,7 +71,7 @@ def build_dataloader(
             f"a dataloader is a DataLoader or a mapping of its arguments, got {dataloader!r}"
         )
     options = dict(dataloader)
-    shared_seed = None if diff_rank_seed else seed
+    shared_seed = broadcast_object(seed) if diff_rank_seed else seed
     dataset = _build_dataset(options)
     batching = _build_batching(options, dataset, shared_seed)
     keyed = options.pop("keyed_randomness", True) and not is_deterministic(dataset)
@@ -116,7 +116,7 @@ def _build_dataset(options: dict[str, Any]) -> Any:
         return dataset
     if limit < 1:
         raise LoaderConfigError(f"num_batch_per_epoch must be at least 1, got {limit}")
-    return FirstSamples(dataset, limit * options.get("batch_size", 1) * get_world_size())
+    return FirstSamples(dataset, limit * options.get("batch_size", 1) * get_data_share()[1])
 
 
 def _build_batching(options: dict[str, Any], dataset: Any, seed: int | None) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _build_worker_init(options: dict[str, Any], seed: int | None) -> Callable[[i
     return functools.partial(
         default_worker_init_fn,
         num_workers=options.get("num_workers", 0),
-        rank=get_rank(),
+        rank=get_data_share()[0],
         seed=seed,
         disable_subprocess_warning=quiet,
     )

@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler
 
 from drivetrain.dataset._sample_randomness import KeyedIndices
 from drivetrain.dataset._samplers import DefaultSampler, InfiniteSampler
-from drivetrain.dist import get_dist_info
+from drivetrain.dist import get_data_share
 
 
 @runtime_checkable
@@ -41,7 +41,7 @@ class IndexOrder:
         self.sampler: Any = inner
         self.keyed = keyed
         self.epoch = 0
-        self.rank, self.world_size = get_dist_info()
+        self.rank, self.world_size = get_data_share()
         self.start_samples = 0
         self.skipped_batches = 0
 

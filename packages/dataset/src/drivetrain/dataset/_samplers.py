@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 
 from drivetrain.dataset._errors import LoaderConfigError
 from drivetrain.dataset._mixing import mix
-from drivetrain.dist import get_dist_info, sync_random_seed
+from drivetrain.dist import get_data_share, sync_random_seed
 from drivetrain.registry import DATA_SAMPLERS
 
 Order = Sequence[int] | torch.Tensor
@@ -48,7 +48,7 @@ class _PositionedSampler(Sampler[int]):
     epoch: int | None = None
 
     def __init__(self, dataset: Sized, shuffle: bool, seed: int | None) -> None:
-        self.rank, self.world_size = get_dist_info()
+        self.rank, self.world_size = get_data_share()
         self.dataset = dataset
         self.shuffle = shuffle
         self.seed = int(sync_random_seed() if seed is None else seed)

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as torch_dist
 from torch import Tensor
 
+from drivetrain.dist._data_share import ranks_per_batch
 from drivetrain.dist._group import barrier, get_dist_info
 from drivetrain.dist._objects import broadcast_object, run_on_all
 from drivetrain.dist._transfer import get_comm_device
@@ -82,7 +83,7 @@ def collect_results_cpu(
     if rank != 0:
         barrier()
         return None
-    parts = [_read_part(folder, sender) for sender in range(world_size)]
+    parts = [_read_part(folder, sender) for sender in range(0, world_size, ranks_per_batch())]
     shutil.rmtree(folder)
     barrier()
     return _dealt_order(parts, size)
@@ -112,10 +113,12 @@ def _collect_through_group(part: list[Any], size: int) -> list[Any] | None:
     rank, world_size = get_dist_info()
     if world_size == 1:
         return part[:size]
+    step = ranks_per_batch()  # ranks that share a batch have the same results
     if rank != 0:
-        _send(part)
+        if rank % step == 0:
+            _send(part)
         return None
-    parts = [part, *(_receive(sender) for sender in range(1, world_size))]
+    parts = [part, *(_receive(sender) for sender in range(step, world_size, step))]
     return _dealt_order(parts, size)
 
 

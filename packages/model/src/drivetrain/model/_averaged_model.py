@@ -44,12 +44,7 @@ class BaseAveragedModel(nn.Module, ABC):
             raise ModelArgumentError(
                 f"{type(self).__name__}: interval must be at least 1, got {interval}"
             )
-        if hasattr(model, "set_requires_gradient_sync"):
-            raise AveragingError(
-                f"{type(self).__name__}: a fully sharded model cannot be copied. Make the average "
-                "first, then call fully_shard on the model and on the average's .module."
-            )
-        self.module = copy.deepcopy(model).requires_grad_(False)
+        self.module = self._copy_of(model).requires_grad_(False)
         if device is not None:
             self.module = self.module.to(device)
         self.interval = interval
@@ -58,6 +53,16 @@ class BaseAveragedModel(nn.Module, ABC):
         self._buffers["steps"] = torch.tensor(0, dtype=torch.long, device=device)
         self._targets: _Targets | None = None
         self._source: ModuleSlots | None = None
+
+    def _copy_of(self, model: Any) -> nn.Module:
+        if hasattr(model, "sharded_copy"):  # FSDPStrategy cut it, and knows how to do so again
+            return model.sharded_copy()
+        if hasattr(model, "set_requires_gradient_sync"):
+            raise AveragingError(
+                f"{type(self).__name__}: a fully sharded model cannot be copied. Make the average "
+                "first, then call fully_shard on the model and on the average's .module."
+            )
+        return copy.deepcopy(model)
 
     @abstractmethod
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:

@@ -18,7 +18,7 @@ from drivetrain.checkpoint import (
     weights_to_cpu,
 )
 from drivetrain.dist.__about__ import __version__
-from drivetrain.dist._data_share import get_data_info
+from drivetrain.dist._data_share import get_data_share
 from drivetrain.dist._ddp import unwrapped
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
@@ -219,7 +219,7 @@ class BaseStrategy(Surroundings, ABC):
 
     def _real_batch_size(self) -> int | None:
         per_rank = self.dispatch_kwargs.get("train_micro_batch_size_per_gpu")
-        return None if per_rank is None else per_rank * get_data_info()[1]
+        return None if per_rank is None else per_rank * get_data_share()[1]
 
     def _prepared(self) -> list[Any]:
         parts = (self.model, self.optim_wrapper, self.param_schedulers)
