@@ -272,6 +272,16 @@ def test_appending_costs_the_same_when_a_million_entries_are_there():
     assert seconds_per_update(full) < 3 * seconds_per_update(HistoryBuffer()) + 1e-7
 
 
+def elsewhere(value, dtype=None):
+    """A tensor that waits as one on an accelerator does, whose numbers are not here yet.
+
+    Only plain CPU tensors are read at once; a parameter is a tensor of another type.
+    """
+    import torch
+
+    return torch.nn.Parameter(torch.tensor(value, dtype=dtype), requires_grad=False)
+
+
 class TestTensors:
     """Tensors are kept, and read together."""
 
@@ -284,13 +294,33 @@ class TestTensors:
         monkeypatch.setattr(torch.Tensor, "__float__", _refuse)
         history = HistoryBuffer()
         for value in (1.0, 2.0, 6.0):
-            history.update(torch.tensor(value))
+            history.update(elsewhere(value))
+        assert len(history._waiting.singles) == 3
         assert history.mean() == 3
         assert history.current() == 6
 
+    def test_a_number_in_the_memory_of_this_process_is_read_at_once(self, torch):
+        history = HistoryBuffer()
+        loss = (torch.ones(3, requires_grad=True) * 2).sum()
+        history.update(loss)
+        loss.detach().add_(1)
+        assert history.data[0].tolist() == [6]
+
+    def test_reading_a_number_of_this_process_is_no_operation_of_torch(self, torch):
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Seen(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                raise AssertionError(f"{function} ran")
+
+        history, loss = HistoryBuffer(), torch.tensor(0.5, requires_grad=True)
+        with Seen():
+            history.update(loss)
+            assert history.mean() == 0.5
+
     def test_a_tensor_is_kept_without_its_graph(self, torch):
         history = HistoryBuffer()
-        history.update((torch.ones(3, requires_grad=True) * 2).sum())
+        history.update(torch.nn.Parameter(torch.tensor(6.0)))
         assert not history._waiting.singles[0][0].requires_grad
         assert history.current() == 6
 
@@ -305,18 +335,18 @@ class TestTensors:
         history = HistoryBuffer()
         kinds = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool]
         for i, dtype in enumerate(kinds):
-            history.update(torch.tensor(1, dtype=dtype))
+            history.update(elsewhere(1, dtype))
             history.update(i + 2)
         assert history.data[0].tolist() == [1, 2, 1, 3, 1, 4, 1, 5, 1, 6]
 
     def test_a_large_integer_keeps_its_digits_beside_floats(self, torch):
-        history = HistoryBuffer([torch.tensor(2**40 + 1), torch.tensor(0.5)], [1, 1])
+        history = HistoryBuffer([elsewhere(2**40 + 1), elsewhere(0.5)], [1, 1])
         assert history.max() == 2**40 + 1
 
     def test_many_unread_tensors_are_packed_and_still_come_in_order(self, torch):
         history = HistoryBuffer()
         for i in range(3000):
-            history.update(torch.tensor(float(i)), count=torch.tensor(2.0))
+            history.update(elsewhere(float(i)), count=elsewhere(2.0))
         assert len(history._waiting.singles) < 1024
         assert history.data[0].tolist() == list(range(3000))
         assert history.mean() == pytest.approx(2999 / 4)
@@ -324,7 +354,7 @@ class TestTensors:
     @pytest.mark.slow
     def test_tensors_that_nobody_ever_reads_do_not_pile_up(self, torch):
         history = HistoryBuffer(max_length=10)
-        loss = torch.tensor(1.0)
+        loss = elsewhere(1.0)
         for _ in range(150_000):
             history.update(loss)
         held = sum(len(vector) for vector, _ in history._waiting.packed)
@@ -334,7 +364,7 @@ class TestTensors:
     def test_a_tensor_that_changed_before_it_was_read_is_warned_about_once(self, torch, capsys):
         MMLogger.get_instance("log")
         hub = MessageHub.get_instance("hub")
-        total = torch.zeros(())
+        total = elsewhere(0.0)
         for _ in range(3):
             hub.update_scalar("train/total", total)
             total += 1
@@ -345,7 +375,7 @@ class TestTensors:
     def test_tensors_made_in_inference_mode_can_be_logged(self, torch, capsys):
         history = HistoryBuffer()
         with torch.inference_mode():
-            history.update(torch.tensor(1.0) * 2)
+            history.update(elsewhere(2.0))
         assert history.current() == 2
         assert capsys.readouterr().out == ""
 

@@ -162,6 +162,11 @@ def test_a_state_of_something_else_is_refused(hub):
         hub.load_state_dict({"log_scalars": {"loss": 3}, "runtime_info": {}, "resumed_keys": {}})
 
 
+def elsewhere(torch, value):
+    """A tensor that waits as one on an accelerator does: it is no plain CPU tensor."""
+    return torch.nn.Parameter(torch.tensor(value), requires_grad=False)
+
+
 class TestTensors:
     """One wait for a log line."""
 
@@ -175,7 +180,7 @@ class TestTensors:
         monkeypatch.setattr(torch.Tensor, "tolist", lambda t: transfers.append(t) or to_list(t))
         for step in range(10):
             for key in ("loss", "loss_cls", "grad_norm"):
-                hub.update_scalar(f"train/{key}", torch.tensor(float(step)))
+                hub.update_scalar(f"train/{key}", elsewhere(torch, float(step)))
         means = [
             hub.get_scalar(f"train/{key}").mean(10) for key in ("loss", "loss_cls", "grad_norm")
         ]
@@ -183,7 +188,7 @@ class TestTensors:
         assert len(transfers) == 1
 
     def test_reading_numbers_waits_for_no_tensor(self, torch, hub):
-        hub.update_scalar("train/loss", torch.tensor(1.0))
+        hub.update_scalar("train/loss", elsewhere(torch, 1.0))
         hub.update_scalar("train/lr", 0.1)
         assert hub.get_scalar("train/lr").current() == 0.1
         assert hub.get_scalar("train/loss")._waiting

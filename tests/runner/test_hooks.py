@@ -76,9 +76,9 @@ def test_only_methods_that_are_overridden_are_called() -> None:
     hooks = HookList()
     for hook in (Hook(), Early(), Both()):
         hooks.register(hook)
-    assert [type(m.__self__) for m in hooks.at("before_train_iter")] == [Early]
-    assert [type(m.__self__) for m in hooks.at("after_val_iter")] == [Both]
-    assert hooks.at("before_run") == ()
+    assert [type(m.__self__) for m in hooks.at["before_train_iter"]] == [Early]
+    assert [type(m.__self__) for m in hooks.at["after_val_iter"]] == [Both]
+    assert hooks.at["before_run"] == ()
 
 
 def test_points_that_a_custom_loop_invents_reach_the_hooks_that_have_them(make_runner) -> None:

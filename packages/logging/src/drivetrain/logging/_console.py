@@ -34,17 +34,47 @@ class LineFormatter(logging.Formatter):
     def __init__(self, color: bool = False) -> None:
         super().__init__(datefmt=DATE_FORMAT)
         self.color = color
+        self._second: tuple[int, str] = (-1, "")  # the last one, and how it is written
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; nearly all are without an exception, and then it is one line."""
+        if record.exc_info or record.exc_text or record.stack_info:
+            return super().format(record)
+        record.message = record.getMessage()
+        return self.formatMessage(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         level = record.levelname
         if self.color and record.levelno in _COLORS:
             level = f"{_COLORS[record.levelno]}{level}{_RESET}"
-        if not hasattr(record, "asctime"):  # once a record, not once a handler
-            record.asctime = self.formatTime(record, self.datefmt)
-        parts = [record.asctime, record.name, level]
+        line = f"{self.formatTime(record, self.datefmt)} - {record.name} - {level} - "
         if record.levelno >= logging.ERROR:
-            parts += [record.pathname, record.funcName or "", str(record.lineno)]
-        return " - ".join([*parts, record.message])
+            line += f"{record.pathname} - {record.funcName or ''} - {record.lineno} - "
+        return line + record.message
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Write the time of a record; many are of the same second."""
+        second, text = self._second
+        if int(record.created) != second:
+            text = super().formatTime(record, datefmt)
+            self._second = (int(record.created), text)
+        return text
+
+
+class LineFileHandler(logging.FileHandler):
+    """Write lines to a file: what ``FileHandler`` does, in fewer calls."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, and hand it to the system: it survives the process."""
+        stream = self.stream
+        if stream is None:  # not open yet, or not any more
+            super().emit(record)
+            return
+        try:
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except Exception:  # as every handler of the standard library does: logging must not kill
+            self.handleError(record)
 
 
 class ConsoleHandler(logging.Handler):

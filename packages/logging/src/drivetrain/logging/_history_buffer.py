@@ -24,6 +24,8 @@ from drivetrain.logging._waiting import Waiting, settle
 if TYPE_CHECKING:
     import numpy as np
 
+    from drivetrain.logging._scalar import Scalar
+
 StatisticT = TypeVar("StatisticT", bound=Callable[..., Any])
 
 SHORT = 64  # entries up to which Python adds quicker than NumPy starts
@@ -33,9 +35,10 @@ RECENT = 8 * BLOCK  # entries that stay out of the totals, and in a state: 8,192
 class HistoryBuffer:
     """Values of one scalar in the order in which they were logged, each with a count.
 
-    Appending takes the same time however long the history is. A tensor is kept, detached, and
-    becomes a number when somebody reads; until then nothing waits for its device. If it was changed
-    in place in the meantime, the log shows the changed number, and a warning: log a clone of it.
+    Appending takes the same time however long the history is. A tensor on an accelerator is kept,
+    detached, and becomes a number when somebody reads; until then nothing waits for its device. If
+    it was changed in place in the meantime, the log shows the changed number, and a warning: log a
+    clone of it.
 
     The newest ``max_length`` entries are kept. Statistics over the whole history (no window, or one
     as long as everything ever logged) go on counting the entries that were dropped.
@@ -79,6 +82,7 @@ class HistoryBuffer:
         self._counts = array("d")
         self._waiting = Waiting(self._values)
         self._waiting_counts = Waiting(self._counts)
+        self._waits = False  # whether one of the two does: asked with every statistic
         self._overwriting_reported = False
         self._siblings: Mapping[str, HistoryBuffer] = {}  # settled along, in the same transfer
         self._before = before  # sums up the oldest entries, stored or not, but not the recent ones
@@ -117,27 +121,39 @@ class HistoryBuffer:
 
     def _append_other(self, value: Any, count: Any) -> None:
         torch = sys.modules.get("torch")
-        if type(count) is int and torch is not None and isinstance(value, torch.Tensor):
+        if type(count) is int and torch is not None and type(value) is torch.Tensor:
             # Each loss of each step comes by here: what as_scalar does, with no more calls.
+            if value.is_cpu and not value.ndim:
+                self._values.append(value.tolist())  # it is here: there is nothing to wait for
+                self._counts.append(count)
+                return
             if value.requires_grad:
                 value = value.detach()
-            if self._waiting.add(only_element(value) if value.ndim else value):
-                self._settle()
+            self._waits = True
+            is_time = self._waiting.add(only_element(value) if value.ndim else value)
             self._counts.append(count)
-            return
-        scalar, weight = as_scalar(value), as_scalar(count)
-        if isinstance(scalar, float):
-            self._values.append(scalar)
         else:
-            self._waiting.add(scalar)
-        if isinstance(weight, float):
-            self._counts.append(weight)
-        elif self._waiting_counts.add(weight):
+            is_time = self._append_of_any_kind(as_scalar(value), as_scalar(count))
+        if is_time:
             self._settle()
+
+    def _append_of_any_kind(self, scalar: Scalar, weight: Scalar) -> bool:
+        """Append what ``as_scalar`` returned; say whether so many tensors wait that it is time."""
+        is_time = False
+        for number, series, waiting in (
+            (scalar, self._values, self._waiting),
+            (weight, self._counts, self._waiting_counts),
+        ):
+            if isinstance(number, float):
+                series.append(number)
+            else:
+                self._waits = True
+                is_time |= waiting.add(number)
+        return is_time
 
     def _settle(self) -> None:
         """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
-        if self._waiting or self._waiting_counts:
+        if self._waits:
             buffers = {id(self): self, **{id(other): other for other in self._siblings.values()}}
             waitings = [
                 waiting
@@ -146,6 +162,8 @@ class HistoryBuffer:
                 if waiting
             ]
             settle(waitings)
+            for buffer in buffers.values():
+                buffer._waits = False
             if any(waiting.overwritten for waiting in waitings):
                 self._report_overwritten()
 
@@ -192,7 +210,8 @@ class HistoryBuffer:
             )
         if not self._values:
             raise ScalarValueError("HistoryBuffer: nothing was logged yet, so it has no statistics")
-        self._settle()
+        if self._waits:
+            self._settle()
         if window_size is None or window_size >= self._dropped + len(self._values):
             return None
         return min(window_size, self._max_length)
@@ -264,7 +283,7 @@ class HistoryBuffer:
 
     def __repr__(self) -> str:
         shown = f"{len(self)} entries"
-        if self._values and not self._waiting:
+        if self._values and not self._waits:
             shown += f", last {self._values[-1]:.6g}"
         return f"{type(self).__name__}({shown})"
 

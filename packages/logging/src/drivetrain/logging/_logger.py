@@ -8,7 +8,7 @@ import socket
 from logging import Logger, LogRecord
 from typing import Any, Literal
 
-from drivetrain.logging._console import ConsoleHandler, LineFormatter
+from drivetrain.logging._console import ConsoleHandler, LineFileHandler, LineFormatter
 from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
 from drivetrain.logging._process import local_rank, process_rank, world_size
 from drivetrain.registry import ManagerMixin
@@ -66,7 +66,7 @@ class MMLogger(Logger, ManagerMixin):
 
     def _add_file(self, path: str, mode: str) -> None:
         try:
-            handler = logging.FileHandler(path, mode, encoding="utf-8")
+            handler = LineFileHandler(path, mode, encoding="utf-8")
         except OSError as err:
             raise LogFileError(
                 f"MMLogger {self.instance_name!r}: cannot open the log file {path!r}: "

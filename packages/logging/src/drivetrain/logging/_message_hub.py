@@ -80,7 +80,8 @@ class MessageHub(ManagerMixin):
 
         Args:
             key: Name of the scalar.
-            value: A number, a numpy scalar, or a tensor of one element; a tensor is not waited for.
+            value: A number, a numpy scalar, or a tensor of one element, whose device is not waited
+                for.
             count: What it counts for in a mean.
             resumed: Whether ``state_dict`` includes this scalar; always the same for one key.
 
@@ -167,7 +168,8 @@ class MessageHub(ManagerMixin):
     def settle(self) -> None:
         """Turn all waiting tensors into numbers, in one transfer; reading a scalar does it, too."""
         for history in self._log_scalars.values():
-            history._settle()
+            if history._waits:
+                history._settle()  # takes all the others along
 
     @property
     def log_scalars(self) -> OrderedDict[str, HistoryBuffer]:

@@ -21,21 +21,39 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+class _BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
+    """By point, the methods that really do something there, bound when first asked for.
+
+    An iteration pays for those and for nothing else, not even for a call that looks them up.
+    """
+
+    def __init__(self, hooks: list[Hook], first: dict[str, Callable[..., None]]) -> None:
+        super().__init__()
+        self._hooks = hooks
+        self._first = first
+
+    def __missing__(self, point: str) -> tuple[Callable[..., None], ...]:
+        methods = tuple(getattr(hook, point) for hook in self._hooks if reacts_at(hook, point))
+        if point in self._first:
+            methods = (self._first[point], *methods)
+        self[point] = methods
+        return methods
+
+
 class HookList:
     """Hooks in order of priority, stable among equals.
 
-    For each point the methods that really do something there are bound once, into a flat tuple:
-    an iteration pays for those and for nothing else.
-
     Args:
         first: For some points, a function of the engine's to call before any hook.
+
+    Attributes:
+        at: By point, the methods to call there, in order.
     """
 
     def __init__(self, first: Mapping[str, Callable[..., None]] | None = None) -> None:
-        self._first = dict(first or {})
         self._hooks: list[Hook] = []
         self._priorities: list[int] = []
-        self._bound: dict[str, tuple[Callable[..., None], ...]] = {}
+        self.at = _BoundMethods(self._hooks, dict(first or {}))
 
     def __iter__(self) -> Iterator[Hook]:
         return iter(self._hooks)
@@ -71,7 +89,7 @@ class HookList:
             at -= 1
         self._hooks.insert(at, hook)
         self._priorities.insert(at, level)
-        self._bound.clear()
+        self.at.clear()
         return hook
 
     def register_defaults(
@@ -97,16 +115,6 @@ class HookList:
         for index, hook in enumerate(hooks or ()):
             with building(f"custom_hooks[{index}]"):
                 self.register(hook)
-
-    def at(self, point: str) -> tuple[Callable[..., None], ...]:
-        """Bound methods to call at ``point``, in order."""
-        methods = self._bound.get(point)
-        if methods is None:
-            methods = tuple(getattr(hook, point) for hook in self._hooks if reacts_at(hook, point))
-            if point in self._first:
-                methods = (self._first[point], *methods)
-            self._bound[point] = methods
-        return methods
 
     def state_dict(self) -> dict[str, Any]:
         """State of every hook that has some, under ``<class name>`` or ``<class name>#<n>``."""

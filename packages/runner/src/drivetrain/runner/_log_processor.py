@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
 
 Mode = Literal["train", "val", "test"]
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What all lines of one pass over the data begin with.
+
+    Attributes:
+        name: What the line is about: ``Epoch(train) [2]``, ``Iter(train) ``.
+        total: Batches of the pass; iterations of the training if those are counted.
+        epoch: Its number, where the line has one.
+        counts_iterations: Whether positions are iterations of the training.
+    """
+
+    name: str
+    total: int
+    epoch: int | None = None
+    counts_iterations: bool = False
+
+    @cached_property
+    def width(self) -> int:
+        """Characters of the total."""
+        return len(str(self.total))
 
 
 @LOG_PROCESSORS.register_module()
@@ -59,6 +83,7 @@ class LogProcessor:
         #: The record of the last training line; a display shows it without reading the device
         # again.
         self.latest: Record = {}
+        self._passes: dict[Mode, tuple[int, _Pass]] = {}  # the last line's batch, and its pass
         self._sorted: dict[str, tuple[Any, dict[str, tuple[HistoryBuffer, bool]]]] = {}
         self._check_custom_cfg()
 
@@ -94,13 +119,19 @@ class LogProcessor:
             tensors from the device: all that a line needs comes in one transfer.
         """
         record = self._collect(runner, batch_idx, mode)
-        line = self._head_after_iter(runner, batch_idx, mode, record)
-        record["iter"] = runner.iter + 1 if runner.has_train_loop else 0
-        shown = dict(record)
-        for name in ("epoch", "iter"):
-            shown.pop(name, None)
-        rates = [name for name in shown if "lr" in name.split("/")[-1]] if mode == "train" else []
-        parts = [f"{name}: {shown.pop(name):.4e}" for name in rates]
+        where = self._pass_of(runner, batch_idx, mode)
+        if where.epoch is not None:
+            record["epoch"] = where.epoch
+        record["iter"] = iteration = runner.iter + 1 if runner.has_train_loop else 0
+        position = iteration if where.counts_iterations else batch_idx + 1
+        head = f"{where.name}[{position:>{where.width}}/{where.total}]  "
+
+        shown = {k: v for k, v in record.items() if k not in ("epoch", "iter")}
+        parts = []
+        if mode == "train":
+            rates = [name for name in shown if "lr" in name.rsplit("/", 1)[-1]]
+            parts += [f"{name}: {shown.pop(name):.4e}" for name in rates]
+            self.latest = record
         parts += self._times(runner, shown)
         memory = self._memory_mb()
         if memory is not None:
@@ -110,9 +141,7 @@ class LogProcessor:
             shown = {name: value for name, value in shown.items() if "loss" in name}
         if mode != "test":
             parts += [f"{name}: {self._number(value)}" for name, value in shown.items()]
-        if mode == "train":
-            self.latest = record
-        return record, line + "  ".join(parts)
+        return record, head + "  ".join(parts)
 
     def get_log_after_epoch(
         self, runner: Engine, batch_idx: int, mode: Mode, with_non_scalar: bool = False
@@ -205,21 +234,26 @@ class LogProcessor:
             f"LogProcessor.custom_cfg: window_size is a number, 'epoch' or 'global', got {window!r}"
         )
 
-    def _head_after_iter(self, runner: Engine, batch_idx: int, mode: Mode, record: Record) -> str:
-        """Where in the run the line stands; aligned, so that columns stay below one another."""
+    def _pass_of(self, runner: Engine, batch_idx: int, mode: Mode) -> _Pass:
+        """The pass over the data that a line belongs to, looked at when a new one begins."""
+        last, current = self._passes.get(mode, (batch_idx, None))
+        if current is None or batch_idx <= last:
+            current = self._new_pass(runner, mode)
+        self._passes[mode] = (batch_idx, current)
+        return current
+
+    def _new_pass(self, runner: Engine, mode: Mode) -> _Pass:
         if not self.by_epoch and mode == "train":
-            total = runner.max_iters
-            return f"Iter(train) [{runner.iter + 1:>{len(str(total))}}/{total}]  "
+            return _Pass("Iter(train) ", runner.max_iters, counts_iterations=True)
         total = len(self._loader(runner, mode))
-        place = f"[{batch_idx + 1:>{len(str(total))}}/{total}]"
         if not self.by_epoch:
-            return f"Iter({mode}) {place}  "
+            return _Pass(f"Iter({mode}) ", total)
         if mode == "test":
-            return f"Epoch(test) {place}  "
+            return _Pass("Epoch(test) ", total)
         epoch = self._epoch(runner, mode)
-        record["epoch"] = epoch
+        # Aligned, so that columns stay below one another.
         width = len(str(runner.max_epochs)) + 3 if runner.has_train_loop else 0
-        return f"Epoch({mode}){f'[{epoch}]':>{width}}{place}  "
+        return _Pass(f"Epoch({mode}){f'[{epoch}]':>{width}}", total, epoch)
 
     def _times(self, runner: Engine, shown: Record) -> list[str]:
         """Expected end and seconds per iteration, taken out of ``shown``."""
@@ -239,7 +273,8 @@ class LogProcessor:
 
     @staticmethod
     def _memory_mb() -> int | None:
-        return get_max_cuda_memory() if torch.cuda.is_available() else None
+        # Asked of torch itself: whether there is a device takes a look at the driver.
+        return get_max_cuda_memory() if torch.cuda.is_initialized() else None
 
     @staticmethod
     def _loader(runner: Engine, mode: Mode) -> Any:

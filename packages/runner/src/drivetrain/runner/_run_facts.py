@@ -103,25 +103,25 @@ class RunFacts(ABC):
     @property
     def progress(self) -> Progress:
         """Position of the training at its last step border."""
-        if not self.has_train_loop:
-            return Progress()
         loop = self._train_loop
         progress = getattr(loop, "progress", None)
-        if progress is None:  # a user's own kind of loop, which knows only its counts
+        if progress is None:
+            if not self.has_train_loop:
+                return Progress()
+            # a user's own kind of loop, which knows only its counts
             progress = loop.progress = Progress(epoch=loop.epoch, iter=loop.iter)
         return progress
 
     @property
     def epoch(self) -> int:
-        """Index of the training epoch in progress."""
-        loop = self._train_loop
-        return loop.epoch if is_built(loop) else 0
+        """Index of the training epoch in progress; 0 before there is a loop."""
+        return getattr(self._train_loop, "epoch", 0)
 
     @property
     def iter(self) -> int:
-        """Index of the training iteration in progress."""
-        loop = self._train_loop
-        return loop.iter if is_built(loop) else 0
+        """Index of the training iteration in progress; 0 before there is a loop."""
+        # Each hook asks this in each iteration: one call, whatever the loop is.
+        return getattr(self._train_loop, "iter", 0)
 
     @property
     def max_epochs(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from bisect import bisect
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -44,7 +45,7 @@ class TrainLoop(BaseLoop):
     those hooks.
 
     Attributes:
-        stop_training: Set it to end training before its time.
+        stop_training: Set it to end training after the step, or the validation, in progress.
         progress: Where training is.
     """
 
@@ -69,15 +70,14 @@ class TrainLoop(BaseLoop):
         if hasattr(self.dataloader.dataset, "metainfo"):
             runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
 
-    @property
-    def iter(self) -> int:
-        """Index of the iteration in progress; finished iterations between two."""
-        return self._iter
-
-    @property
-    def epoch(self) -> int:
-        """Index of the epoch in progress; finished epochs between two."""
-        return self._epoch
+    # Read by each hook in each iteration: an attrgetter costs no call of a Python function.
+    iter: int = property(  # type: ignore[assignment]  # an int for whoever reads it
+        attrgetter("_iter"),
+        doc="Index of the iteration in progress; finished iterations between two.",
+    )
+    epoch: int = property(  # type: ignore[assignment]
+        attrgetter("_epoch"), doc="Index of the epoch in progress; finished epochs between two."
+    )
 
     @property
     @abstractmethod
@@ -190,6 +190,8 @@ class EpochBasedTrainLoop(TrainLoop):
                 self._validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
+            if self.progress.batch_in_epoch:  # stopped inside the epoch
+                break
             self._validate_if_due(self._epoch, self._max_epochs)
         runner.call_hook("after_train")
         return runner.model
@@ -204,6 +206,8 @@ class EpochBasedTrainLoop(TrainLoop):
         runner.restore_random_state()
         for idx, data_batch in enumerate(batches, first):
             self.run_iter(idx, data_batch)
+            if self.stop_training:  # a checkpoint goes on with the rest of the epoch
+                return
         runner.call_hook("after_train_epoch")
         self._epoch += 1
 

@@ -34,18 +34,22 @@ def force_init_env(old_func: MethodT) -> MethodT:
 
     @functools.wraps(old_func)
     def opened(obj: Any, *args: Any, **kwargs: Any) -> Any:
-        if not hasattr(obj, "_init_env"):
-            raise TypeError(f"{type(obj).__name__} has no method _init_env, which this needs")
         if not getattr(obj, "_env_initialized", False):
-            obj._env_initialized = True
-            try:
-                obj._init_env()
-            except BaseException:
-                obj._env_initialized = False  # a second try may work
-                raise
+            _open(obj)
         return old_func(obj, *args, **kwargs)
 
     return opened  # pyrefly: ignore[bad-return]  # the wrapper takes and returns the same
+
+
+def _open(obj: Any) -> None:
+    if not hasattr(obj, "_init_env"):
+        raise TypeError(f"{type(obj).__name__} has no method _init_env, which this needs")
+    obj._env_initialized = True
+    try:
+        obj._init_env()
+    except BaseException:
+        obj._env_initialized = False  # a second try may work
+        raise
 
 
 class BaseVisBackend(ABC):

@@ -61,6 +61,7 @@ class LocalVisBackend(BaseVisBackend):
         self._config_save_file = config_save_file
         self._scalar_save_file = scalar_save_file
         self._files: dict[str, TextIO] = {}
+        self._further_files: set[str] = set()
 
     def _init_env(self) -> None:
         if self._save_dir is None:
@@ -115,17 +116,20 @@ class LocalVisBackend(BaseVisBackend):
         Raises:
             RecordError: If ``file_path`` is the file of the scalars, or has another suffix.
         """
-        record = {**scalar_dict, "step": scalar_dict.get("step", step)}
+        line = _line({**scalar_dict, "step": scalar_dict.get("step", step)})
         if file_path is not None:
-            _check_suffix(file_path, (".json",), "file_path")
-            if self._path(file_path) == self._path(self._scalar_save_file):
-                raise RecordError(
-                    f"LocalVisBackend: file_path {file_path!r} is where all scalars go anyway"
-                )
-        line = _line(record)
-        if file_path is not None:
+            if file_path not in self._further_files:  # checked once, not with every record
+                self._check_further_file(file_path)
+                self._further_files.add(file_path)
             self._append(file_path, line)
         self._append(self._scalar_save_file, line)
+
+    def _check_further_file(self, file_path: str) -> None:
+        _check_suffix(file_path, (".json",), "file_path")
+        if self._path(file_path) == self._path(self._scalar_save_file):
+            raise RecordError(
+                f"LocalVisBackend: file_path {file_path!r} is where all scalars go anyway"
+            )
 
     def _append(self, name: str, line: str) -> None:
         file = self._files.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,10 +64,12 @@ class LoggerHook(Hook):
         self.log_metric_by_epoch = log_metric_by_epoch
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.json_log_path = ""
+        self._warned = False
 
     def before_run(self, runner: Engine) -> None:
         """Name the file of records, and where the logs will be copied to."""
         self.json_log_path = f"{runner.timestamp}.json"
+        self._warned = False
         if self.out_dir is not None:
             name = Path(runner.work_dir).name
             self._target = join_path(self.out_dir, name, backend_args=self.backend_args)
@@ -80,28 +83,34 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write a line if one is due."""
-        iteration = runner.iter
-        if self.interval_exp_name > 0 and (iteration + 1) % self.interval_exp_name == 0:
+        iteration = runner.iter + 1
+        if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
-        if self._is_due(runner, batch_idx):
+        count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
+        if count % self.interval == 0 or (not self.ignore_last and self._ends(runner, batch_idx)):
             record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
             runner.visualizer.add_scalars(
-                {"mode": "train", **record}, step=iteration + 1, file_path=self.json_log_path
+                {"mode": "train", **record}, step=iteration, file_path=self.json_log_path
+            )
+            if not self._warned:
+                self._look_for_non_finite(runner, record)
+
+    def _look_for_non_finite(self, runner: Engine, record: dict[str, Any]) -> None:
+        """Say once, and loudly, that a loss of a line is no number; the line has read it anyway."""
+        bad = [k for k, v in record.items() if "loss" in k and not math.isfinite(v)]
+        if bad:
+            self._warned = True
+            runner.logger.error(
+                f"{', '.join(bad)} at iteration {runner.iter + 1}, or shortly before: nan or inf. "
+                "NaNWatchHook (in custom_hooks) finds the step, the module and the batch."
             )
 
-    def _is_due(self, runner: Engine, batch_idx: int) -> bool:
-        by_epoch = runner.log_processor.by_epoch
-        count = batch_idx if by_epoch else runner.iter
-        if (count + 1) % self.interval == 0:
-            return True
-        if self.ignore_last:
-            return False
-        return (
-            self.end_of_epoch(runner.train_dataloader, batch_idx)
-            if by_epoch
-            else (self.is_last_train_iter(runner))
-        )
+    def _ends(self, runner: Engine, batch_idx: int) -> bool:
+        """Whether what the lines count, an epoch or the whole training, ends here."""
+        if runner.log_processor.by_epoch:
+            return self.end_of_epoch(runner.train_dataloader, batch_idx)
+        return self.is_last_train_iter(runner)
 
     def after_val_iter(
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
