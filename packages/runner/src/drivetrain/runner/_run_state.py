@@ -11,18 +11,13 @@ from torch.utils.data import DataLoader
 
 from drivetrain.checkpoint import CheckpointFolder, NotPlainDataError, as_plain_data
 from drivetrain.config import Config
-from drivetrain.dist import (
-    broadcast_object,
-    gather_object,
-    is_main_process,
-    load_random_state_dict,
-)
+from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
 from drivetrain.fileio import join_path
 from drivetrain.logging import MessageHub
 from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._hook_list import HookList
-from drivetrain.runner._loader_position import fit_to_loader, loader_state
 from drivetrain.runner._progress import Progress
+from drivetrain.runner._rank_state import gather_rank_states, load_rank_state
 from drivetrain.runner._run_facts import RunFacts
 
 
@@ -114,10 +109,10 @@ class RunState(RunFacts):
         self._has_loaded = True
         reseed(self.train_dataloader, self.seed)
         progress = Progress.from_checkpoint(checkpoint)
-        self._load_rank_state(checkpoint.get("ranks") or [], progress)
-        go_on(loop, progress)
         if "message_hub" in checkpoint:
             self.message_hub.load_state_dict(checkpoint["message_hub"])
+        load_rank_state(self, checkpoint.get("ranks") or [], progress)
+        go_on(loop, progress)
         self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
         self._random_states = checkpoint.get("random_state")
         self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
@@ -126,31 +121,6 @@ class RunState(RunFacts):
             self.logger.info(
                 "This training is finished; to go on, raise max_epochs or max_iters in train_cfg."
             )
-
-    def _rank_state(self) -> dict[str, Any]:
-        """What each rank has for itself: where its loader is, and gradients that still add up."""
-        state: dict[str, Any] = {}
-        if self.has_train_loop:
-            state["loader"] = loader_state(self.train_dataloader, self.progress)
-        accumulated = getattr(self.optim_wrapper, "accumulated_state", None)
-        if self.distributed and accumulated is not None:
-            state["accumulated"] = accumulated()
-        return state
-
-    def _load_rank_state(self, states: list[dict[str, Any]], progress: Progress) -> None:
-        """Put what belongs to this rank into ``progress`` and the optimizer wrapper.
-
-        With another number of ranks, gradients that were adding up are nobody's, and are dropped;
-        the wrapper warns of that. The position of a loader is that of all ranks together.
-        """
-        if not states:
-            return
-        same_ranks = len(states) == self.world_size
-        own = states[self.rank] if same_ranks else states[0]
-        progress.loader = own.get("loader")
-        fit_to_loader(progress, self.train_dataloader)
-        if same_ranks and own.get("accumulated") is not None:
-            self.optim_wrapper.load_accumulated_state(own["accumulated"])
 
     def restore_random_state(self) -> None:
         """Bring the random generators to where the resumed run had them; does so once.
@@ -261,7 +231,7 @@ class RunState(RunFacts):
                 "dataset_meta": self._dataset_meta(),
             },
             "progress": progress.state_dict(),
-            "ranks": gather_object(self._rank_state()),
+            "ranks": gather_rank_states(self),
             "message_hub": self.message_hub.state_dict(),
             "hooks": self._hook_list.state_dict(),
         }

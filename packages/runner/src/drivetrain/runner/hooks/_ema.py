@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.checkpoint import load_state_dict
-from drivetrain.dist import is_model_wrapper
+from drivetrain.dist import broadcast, is_distributed, is_model_wrapper
 from drivetrain.registry import HOOKS, MODELS
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner.hooks._hook import Batch, Hook
@@ -106,6 +106,7 @@ class EMAHook(Hook):
 
     def before_val_epoch(self, runner: Engine) -> None:
         """Put the averaged weights into the model."""
+        self._share_buffers()
         self._swap_parameters()
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
@@ -114,6 +115,7 @@ class EMAHook(Hook):
 
     def before_test_epoch(self, runner: Engine) -> None:
         """Put the averaged weights into the model."""
+        self._share_buffers()
         self._swap_parameters()
 
     def after_test_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
@@ -135,6 +137,15 @@ class EMAHook(Hook):
         else:
             weights = copy.deepcopy(checkpoint.get("state_dict", checkpoint))
             load_state_dict(self.ema_model.module, weights, strict=self.strict_load)
+
+    def _share_buffers(self) -> None:
+        """Let all ranks evaluate the average that is saved: each has averaged buffers of its own.
+
+        The averaged weights are equal anyway, as are those that they average.
+        """
+        if is_distributed():
+            for buffer in self._averaged_buffers(self.ema_model.module):
+                broadcast(buffer, src=0)
 
     def _swap_parameters(self) -> None:
         average = self.ema_model.module
