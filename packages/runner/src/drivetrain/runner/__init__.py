@@ -35,6 +35,7 @@ from drivetrain.runner._train_loops import (
     IterBasedTrainLoop,
     calc_dynamic_intervals,
 )
+from drivetrain.runner._tta_runner import build_runner_with_tta
 
 __all__ = [
     "BaseLoop",
@@ -59,6 +60,7 @@ __all__ = [
     "ValLoop",
     "__version__",
     "autocast",
+    "build_runner_with_tta",
     "calc_dynamic_intervals",
     "find_latest_checkpoint",
     "get_priority",

@@ -98,7 +98,8 @@ class LoggerHook(Hook):
 
     def _look_for_non_finite(self, runner: Engine, record: dict[str, Any]) -> None:
         """Say once, and loudly, that a loss of a line is no number; the line has read it anyway."""
-        bad = [k for k, v in record.items() if "loss" in k and not math.isfinite(v)]
+        losses = {k: v for k, v in record.items() if "loss" in k and isinstance(v, float)}
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
             self._warned = True
             runner.logger.error(
