@@ -53,9 +53,10 @@ PERIODS = {
 }
 
 
+@pytest.mark.parametrize("async_save", [False, True], ids=["at once", "in the background"])
 @pytest.mark.parametrize(("options", "expected"), PERIODS.values(), ids=PERIODS)
-def test_periodic_checkpoints(make_runner, tmp_path, options, expected) -> None:
-    train(make_runner, [0.1] * 5, **options)
+def test_periodic_checkpoints(make_runner, tmp_path, options, expected, async_save) -> None:
+    train(make_runner, [0.1] * 5, async_save=async_save, **options)
     assert files(tmp_path / "work") == sorted(f"{name}.pth" for name in expected)
 
 
@@ -187,8 +188,14 @@ def test_what_is_published_has_the_keys_that_were_asked_for(make_runner, tmp_pat
 
 
 def test_a_key_that_cannot_be_published_is_named(make_runner) -> None:
-    with pytest.raises(KeyError, match="has no 'weights'"):
+    with pytest.raises(KeyError, match="have no 'weights'"):
         train(make_runner, [0.2], published_keys="weights")
+
+
+def test_a_published_key_that_some_runs_lack_is_left_out(make_runner, tmp_path) -> None:
+    train(make_runner, [0.2], published_keys=["state_dict", "ema_state_dict"])
+    (published,) = (tmp_path / "work").glob("epoch_1-????????.pth")
+    assert list(torch.load(published, weights_only=True)) == ["state_dict"]
 
 
 def test_only_the_last_is_saved_also_after_an_early_stop(make_runner, tmp_path) -> None:

@@ -33,6 +33,7 @@ from drivetrain.checkpoint._model_table import (
     get_torchvision_models,
 )
 from drivetrain.checkpoint._plain import as_plain_data
+from drivetrain.checkpoint._publish import publish_checkpoint
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._revise import revised_keys
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
@@ -80,6 +81,7 @@ __all__ = [
     "load_checkpoint",
     "load_safetensors",
     "load_state_dict",
+    "publish_checkpoint",
     "read_checkpoint_file",
     "revised_keys",
     "save_checkpoint",

@@ -18,9 +18,15 @@ from drivetrain.checkpoint._errors import (
 )
 from drivetrain.checkpoint._hashing import sha256_of_file
 from drivetrain.checkpoint._manifest import MANIFEST_SUFFIX, manifest_path, parse_manifest
-from drivetrain.checkpoint._sharded import is_checkpoint_folder, is_sealed, remove_folder
+from drivetrain.checkpoint._publish import is_published
+from drivetrain.checkpoint._sharded import (
+    copy_folder,
+    is_checkpoint_folder,
+    is_sealed,
+    remove_folder,
+)
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
-from drivetrain.checkpoint._write import save_checkpoint
+from drivetrain.checkpoint._write import copy_local, save_checkpoint
 from drivetrain.fileio import (
     BaseStorageBackend,
     LocalBackend,
@@ -92,10 +98,38 @@ class CheckpointFolder:
         save_checkpoint(state, path, backend_args=self.backend_args)
         return path
 
-    def set_latest(self, name: str) -> None:
+    def copy(self, name: str, new_name: str) -> str:
+        """Write a checkpoint once more under another name; whole or absent, as `write` does.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            CheckpointNotFoundError: If there is none of this name.
+            CheckpointWriteError: If the disk is full, the folder read-only, …
+        """
+        source, path = self.path_of(name), self.path_of(new_name)
+        if is_checkpoint_folder(source):
+            copy_folder(source, path)
+        elif not self._backend.isfile(source):
+            raise CheckpointNotFoundError(f"{source}: there is no such file to copy")
+        elif self._is_local:
+            copy_local(source, path)
+        else:
+            if self._backend.exists(manifest_path(source)):
+                self._backend.copyfile(manifest_path(source), manifest_path(path))
+            self._backend.copyfile(source, path)
+        return path
+
+    def set_latest(self, name: str, also_in: str | os.PathLike[str] | None = None) -> None:
         """Say that a run should go on from this checkpoint.
 
         The pointer is the file ``last_checkpoint`` in the folder; it holds the path.
+
+        Args:
+            name: The checkpoint.
+            also_in: A folder of this disk that gets a pointer to it, too: a run that keeps its
+                checkpoints in a store looks for them in its work dir first.
 
         Raises:
             CheckpointNotFoundError: If there is no such checkpoint.
@@ -104,16 +138,12 @@ class CheckpointFolder:
         path = self.path_of(name)
         if not (self._backend_of(path).isfile(path) or is_checkpoint_folder(path)):
             raise CheckpointNotFoundError(f"{path}: there is no such file to point to")
-        if not self._is_local:
+        if self._is_local:
+            _write_pointer(self.path_of(POINTER), path)
+        else:
             self._backend.put_text(path, self.path_of(POINTER))
-            return
-        try:
-            with atomic_write(self.path_of(POINTER), "w") as file:
-                file.write(path)
-        except OSError as err:
-            raise CheckpointWriteError(
-                f"{self.path_of(POINTER)}: the pointer could not be moved: {err.strerror or err}"
-            ) from err
+        if also_in is not None:
+            _write_pointer(os.path.join(also_in, POINTER), path)
 
     def pointer(self) -> str | None:
         """Return what the pointer says, whether that exists or not; None if there is no pointer."""
@@ -243,7 +273,7 @@ class CheckpointFolder:
         yield from self._others()
 
     def _others(self) -> Iterator[str]:
-        names = self.names()
+        names = [name for name in self.names() if not is_published(name)]  # those lack the rest
         yield from (self.path_of(name) for name in names if not name.startswith("best_"))
         yield from (self.path_of(name) for name in names if name.startswith("best_"))
 
@@ -270,6 +300,16 @@ def find_latest_checkpoint(path: str | os.PathLike[str]) -> str | None:
     for skipped, reason in folder.skipped:
         print_log(f"checkpoint passed over: {skipped}: {reason}", "current", logging.WARNING)
     return latest
+
+
+def _write_pointer(pointer: str, target: str) -> None:
+    try:
+        with atomic_write(pointer, "w") as file:
+            file.write(target)
+    except OSError as err:
+        raise CheckpointWriteError(
+            f"{pointer}: the pointer could not be moved: {err.strerror or err}"
+        ) from err
 
 
 def _verify_remote(backend: BaseStorageBackend, path: str) -> FileCheck:

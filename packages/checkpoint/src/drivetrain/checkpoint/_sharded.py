@@ -85,6 +85,23 @@ def remove_folder(path: str) -> None:
     shutil.rmtree(hidden)
 
 
+def copy_folder(source: str, path: str) -> None:
+    """Copy a checkpoint folder; what stands under the new name is replaced when the copy is whole.
+
+    A kill in the middle leaves nothing that looks like one.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    hidden = os.path.join(parent, f".{name}.{os.urandom(4).hex()}.tmp")
+    try:
+        shutil.copytree(source, hidden)
+        if os.path.isdir(path):
+            remove_folder(path)
+        os.rename(hidden, path)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+
+
 def _listed(path: str) -> dict[str, Fingerprint] | None:
     try:
         with open(os.path.join(path, FOLDER_MANIFEST), encoding="utf-8") as file:

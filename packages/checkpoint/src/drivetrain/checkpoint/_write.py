@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, cast
 
 import torch
@@ -25,6 +26,7 @@ from drivetrain.checkpoint._plain import as_plain_data
 from drivetrain.fileio import LocalBackend, atomic_write, file_lock, get_file_backend
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
+_COPIED_BYTES = 1 << 22
 _LOCK_TIMEOUT_S = 60.0  # the lock is held for two small files and a rename
 
 
@@ -78,13 +80,38 @@ def write_local(state: Any, path: str) -> Fingerprint:
         CheckpointWriteError: If the system refuses.
     """
     plain = without_unused_memory(as_plain_data(state))
+    return _write_whole(path, lambda file: _save(plain, file))
+
+
+def copy_local(source: str, path: str) -> Fingerprint:
+    """Write a file of this disk once more under another name, as `write_local` does.
+
+    Raises:
+        CheckpointWriteError: If the system refuses.
+    """
+
+    def copy(file: IO[bytes]) -> Fingerprint:
+        with open(source, "rb") as original, HashingWriter(file) as writer:
+            shutil.copyfileobj(original, cast("Any", writer), _COPIED_BYTES)
+        return Fingerprint(writer.size_bytes, writer.hexdigest())
+
+    return _write_whole(path, copy)
+
+
+def fingerprint_of(checkpoint: Mapping[str, Any]) -> Fingerprint:
+    """Return size and checksum of the file that `save_checkpoint` would write."""
+    with open(os.devnull, "wb") as nothing:
+        return _save(without_unused_memory(as_plain_data(checkpoint)), nothing)
+
+
+def _write_whole(path: str, fill: Callable[[IO[bytes]], Fingerprint]) -> Fingerprint:
     with _write_errors(path):
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         # The lock outlives the rename at the end of atomic_write: two runs that write the same
         # name must not see a file of the one beside the manifest of the other.
         with contextlib.ExitStack() as locked:
             with atomic_write(path) as file:
-                fingerprint = _save(plain, file)
+                fingerprint = fill(file)
                 file.flush()
                 os.fsync(file.fileno())
                 locked.enter_context(_folder_lock(path))

@@ -366,10 +366,20 @@ class Engine(RunState):
         self.is_training = True
         try:
             model = loop.run()
+        except BaseException:
+            self._close_hooks()
+            raise
         finally:
             self.is_training = False
         self.call_hook("after_run")
         return model
+
+    def _close_hooks(self) -> None:
+        """Let hooks give back what they hold where ``after_train`` does not come."""
+        for hook in self.hooks:
+            close = getattr(hook, "close", None)
+            if close is not None:
+                close()
 
     def val(self) -> dict[str, float]:
         """Validate, and return the metrics.

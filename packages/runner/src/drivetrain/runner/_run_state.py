@@ -9,7 +9,12 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from drivetrain.checkpoint import CheckpointFolder, NotPlainDataError, as_plain_data
+from drivetrain.checkpoint import (
+    AsyncCheckpointWriter,
+    CheckpointFolder,
+    NotPlainDataError,
+    as_plain_data,
+)
 from drivetrain.config import Config
 from drivetrain.dist import broadcast_object, is_main_process, load_random_state_dict
 from drivetrain.fileio import join_path
@@ -197,6 +202,8 @@ class RunState(RunFacts):
         meta: dict[str, Any] | None = None,
         by_epoch: bool = True,
         backend_args: dict[str, Any] | None = None,
+        background: AsyncCheckpointWriter | None = None,
+        then: Callable[[str], None] | None = None,
     ) -> str:
         """Write the state of the run; to be called on all ranks.
 
@@ -209,6 +216,8 @@ class RunState(RunFacts):
             meta: Further entries of the checkpoint's ``meta``.
             by_epoch: Kept for compatibility; the position that is saved counts both.
             backend_args: How to reach the store.
+            background: Writes while training goes on, which waits for a copy of the state only.
+            then: Called on rank 0 with the path when the checkpoint is whole and on the disk.
 
         Returns:
             Path of the checkpoint.
@@ -242,6 +251,8 @@ class RunState(RunFacts):
             extra_ckpt=extra,
             callback=lambda state: self.call_hook("before_save_checkpoint", checkpoint=state),
             backend_args=backend_args,
+            background=background,
+            then=then,
         )
         return path
 

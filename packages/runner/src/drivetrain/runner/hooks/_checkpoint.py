@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.checkpoint import CheckpointFolder
-from drivetrain.dist import is_main_process
+from torch import nn
+
+from drivetrain.checkpoint import CheckpointContentError, CheckpointFolder
 from drivetrain.fileio import join_path
 from drivetrain.registry import HOOKS
+from drivetrain.runner.hooks._background_saves import BackgroundSaves
 from drivetrain.runner.hooks._best_score import BestScore, Rule
 from drivetrain.runner.hooks._hook import Batch, Hook
 from drivetrain.runner.hooks._publish import publish
@@ -23,6 +25,11 @@ class CheckpointHook(Hook):
     """Write checkpoints periodically, keep the best, remove the oldest.
 
     An old checkpoint is removed only after the new one is on disk, verified, and pointed to.
+
+    With ``async_save`` training waits for a copy of the state only; a thread of rank 0 writes it,
+    then moves the pointer, then removes old ones. The next save waits for the one before. If a save
+    fails, the error is raised at the next step border (on several ranks: within ten steps, on all
+    of them), and training does not end before the last one is on the disk.
 
     Args:
         interval: Epochs (``by_epoch``) or iterations between two checkpoints; -1 for none.
@@ -45,9 +52,17 @@ class CheckpointHook(Hook):
         save_begin: Finished epochs or iterations before the first checkpoint.
         published_keys: Entries of the best and the last checkpoint to write into files of their own
             when training is over, such as ``["meta", "state_dict"]``.
+        async_save: Whether to write in the background, which takes memory for one copy of the
+            state. By default where the weights are on an accelerator: there the copy is made in
+            any case, and the device would stand idle meanwhile.
+
+    Attributes:
+        last_ckpt: Path of the newest periodic checkpoint; it may still be being written.
 
     Raises:
         ValueError: If options contradict one another.
+        MetricNotFoundError: At the first validation, if a metric of ``save_best`` is not reported.
+        CheckpointContentError: At the first save, if none of ``published_keys`` is in it.
     """
 
     priority = "VERY_LOW"
@@ -71,6 +86,7 @@ class CheckpointHook(Hook):
         backend_args: dict[str, Any] | None = None,
         save_begin: int = 0,
         published_keys: str | Sequence[str] | None = None,
+        async_save: bool | None = None,
     ) -> None:
         if filename_tmpl is not None and filename_tmpl.count("{}") != 1:
             raise ValueError(
@@ -96,6 +112,9 @@ class CheckpointHook(Hook):
         self._best_names: dict[int, str] = {}
         self._kept: list[str] = []
         self._saved_iter = -1
+        self._has_checked_keys = False
+        self._async_save = async_save
+        self._saves: BackgroundSaves | None = None
         self.last_ckpt: str | None = None
 
     @property
@@ -111,6 +130,10 @@ class CheckpointHook(Hook):
             self.out_dir = join_path(self._out_root, name, backend_args=self.backend_args)
         self._folder = CheckpointFolder(self.out_dir, backend_args=self.backend_args)
         self._saved_iter = runner.progress.iter if runner.progress.iter else -1
+        in_background = self._async_save
+        if in_background is None:
+            in_background = _is_on_accelerator(runner.model)
+        self._saves = BackgroundSaves(self._folder) if in_background else None
         runner.logger.info(f"Checkpoints will be saved to {self.out_dir}.")
 
     def after_train_iter(
@@ -121,6 +144,8 @@ class CheckpointHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Save if iterations are counted and one is due."""
+        if self._saves is not None:
+            self._saves.check(runner.iter)
         if self.by_epoch:
             return
         if self.every_n_train_iters(runner, self.interval, self.save_begin) or (
@@ -144,24 +169,57 @@ class CheckpointHook(Hook):
         if not metrics:
             runner.logger.warning("The evaluator reported nothing: no best checkpoint this time.")
             return
-        for index, best in enumerate(self._best):
-            value = best.read(metrics, "CheckpointHook.save_best")
-            if best.is_better(value):
-                self._save_best(runner, index, value)
+        values = [best.read(metrics, "CheckpointHook.save_best") for best in self._best]
+        better = {
+            index: value
+            for index, (best, value) in enumerate(zip(self._best, values, strict=True))
+            if best.is_better(value)
+        }
+        if better:
+            self._save_best(runner, better)
 
     def after_train(self, runner: Engine) -> None:
         """Save what an early stop would leave unsaved, and publish what is to be published."""
         if self.save_last and self._saved_iter != runner.progress.iter > 0:
             self._save_periodic(runner)
-        if self.published_keys and is_main_process():
+        if self._saves is not None:
+            self._saves.wait()
+            self._saves = None  # and the memory of its copy
+        if self.published_keys:
             self._publish(runner)
+
+    def close(self) -> None:
+        """Wait for what is being written, when training ends by an error."""
+        saves, self._saves = self._saves, None
+        if saves is not None:
+            saves.close()
+
+    def before_save_checkpoint(self, runner: Engine, checkpoint: dict[str, Any]) -> None:
+        """Let a save in the background finish first: of two, the later moves the pointer last."""
+        if self._saves is not None:
+            self._saves.make_way(runner.logger)
+        self._check_published_keys(runner, checkpoint)
+
+    def _check_published_keys(self, runner: Engine, checkpoint: dict[str, Any]) -> None:
+        """Tell of keys that cannot be published at the first save, not when training is over."""
+        missing = [key for key in self.published_keys if key not in checkpoint]
+        if not missing or self._has_checked_keys:
+            return
+        self._has_checked_keys = True
+        text = (
+            f"CheckpointHook.published_keys: the checkpoints of this run have no "
+            f"{', '.join(map(repr, missing))}.\n  They have: {', '.join(map(repr, checkpoint))}"
+        )
+        if len(missing) == len(self.published_keys):
+            raise CheckpointContentError(text)
+        runner.logger.warning(text)
 
     def _publish(self, runner: Engine) -> None:
         names = list(self._best_names.values()) + (self._kept[-1:] if self.save_last else [])
         for name in names:
-            path = str(join_path(self.out_dir, name, backend_args=self.backend_args))
-            published = publish(path, self.published_keys, self.backend_args)
-            runner.logger.info(f"Published {published}.")
+            published = publish(self._path_of(name), self.published_keys, self.backend_args)
+            if published is not None:
+                runner.logger.info(f"Published {published}.")
 
     def _save_periodic(self, runner: Engine) -> None:
         count = runner.progress.epoch if self.by_epoch else runner.progress.iter
@@ -171,34 +229,58 @@ class CheckpointHook(Hook):
         if name in self._kept:
             self._kept.remove(name)
         self._kept.append(name)
-        self._save(runner, name)
         self._saved_iter = runner.progress.iter
-        self.last_ckpt = join_path(self.out_dir, name, backend_args=self.backend_args)
-        if is_main_process():
-            self._folder.set_latest(name)
-            while 0 < self.max_keep_ckpts < len(self._kept):
-                self._drop(self._kept.pop(0))
-        elif self.max_keep_ckpts > 0:
-            del self._kept[: -self.max_keep_ckpts]
+        self.last_ckpt = self._path_of(name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        surplus = self._kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
 
-    def _save_best(self, runner: Engine, index: int, value: float) -> None:
-        best = self._best[index]
-        best.value = value
+        def point_and_rotate(path: str) -> None:
+            # A run that resumes looks into its work dir.
+            elsewhere = None if self._out_root is None else runner.work_dir
+            self._folder.set_latest(name, also_in=elsewhere)
+            for old in surplus:
+                self._drop(old)
+
+        # What is saved still names the surplus: a run that is killed before it is gone removes it.
+        self._save(runner, name, point_and_rotate)
+        self._kept = [kept for kept in self._kept if kept not in surplus]
+
+    def _save_best(self, runner: Engine, better: dict[int, float]) -> None:
+        """Save the state once, under the name of each metric that it is the best of."""
         count = runner.progress.epoch if self.by_epoch else runner.progress.iter
         stem = self.filename_tmpl.format(count)
-        name = f"best_{best.key.replace('/', '_')}_{stem}"
-        old = self._best_names.get(index)
-        self._best_names[index] = name
-        path = join_path(self.out_dir, name, backend_args=self.backend_args)
-        suffix = "" if len(self._best) == 1 else f"_{best.key}"
-        runner.message_hub.update_info(f"best_score{suffix}", value)
-        runner.message_hub.update_info(f"best_ckpt{suffix}", path)
-        self._save(runner, name)
-        if is_main_process() and old is not None and old != name:
-            self._drop(old)
-        runner.logger.info(f"The best checkpoint with {value:.4f} {best.key} is saved to {path}.")
+        names, surplus, lines = [], [], []
+        for index, value in better.items():
+            best = self._best[index]
+            best.value = value
+            name = f"best_{best.key.replace('/', '_')}_{stem}"
+            old = self._best_names.get(index)
+            if old is not None and old != name:
+                surplus.append(old)
+            self._best_names[index] = name
+            names.append(name)
+            path = self._path_of(name)
+            suffix = "" if len(self._best) == 1 else f"_{best.key}"
+            runner.message_hub.update_info(f"best_score{suffix}", value)
+            runner.message_hub.update_info(f"best_ckpt{suffix}", path)
+            lines.append(
+                f"The best checkpoint with {value:.4f} {best.key} at {count} "
+                f"{'epoch' if self.by_epoch else 'iter'} is saved to {path}."
+            )
 
-    def _save(self, runner: Engine, name: str) -> None:
+        def copy_and_drop(path: str) -> None:
+            for name in names[1:]:
+                self._folder.copy(names[0], name)
+            for old in surplus:
+                self._drop(old)
+            for line in lines:
+                runner.logger.info(line)
+
+        self._save(runner, names[0], copy_and_drop)
+
+    def _save(self, runner: Engine, name: str, then: Callable[[str], None]) -> None:
+        if self._saves is not None:
+            self._saves.wait()  # here, where all ranks raise if the one before failed
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -206,7 +288,14 @@ class CheckpointHook(Hook):
             save_param_scheduler=self.save_param_scheduler,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
+            background=None if self._saves is None else self._saves.writer,
+            then=then,
         )
+        if self._saves is not None:
+            self._saves.started()
+
+    def _path_of(self, name: str) -> str:
+        return str(join_path(self.out_dir, name, backend_args=self.backend_args))
 
     def _drop(self, name: str) -> None:
         """Remove a checkpoint if it is there: a resumed run remembers files of before its kill."""
@@ -239,6 +328,10 @@ class CheckpointHook(Hook):
                 if entry["name"] is not None:
                     self._best_names[index] = entry["name"]
         self._kept = list(state["kept"])
+
+
+def _is_on_accelerator(model: nn.Module) -> bool:
+    return any(param.device.type not in ("cpu", "meta") for param in model.parameters())
 
 
 def _best_scores(
