@@ -17,6 +17,7 @@ from drivetrain.dataset import (
     pseudo_collate,
     set_epoch,
 )
+from drivetrain.registry import building
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,30 @@ def test_an_unknown_option_of_a_loader_is_refused_with_the_nearest():
     node = {"dataset": [1], "sampler": {"type": "DefaultSampler"}, "batchsize": 3}
     with pytest.raises(
         LoaderConfigError, match=r"no option 'batchsize'\. Did you mean 'batch_size'"
+    ):
+        build_dataloader(node)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"batch_size": 0}, "batch_size of a dataloader must be an integer from 1 on, got 0"),
+        ({"batch_size": "4"}, "batch_size .* got '4'"),
+        ({"num_workers": -1}, "num_workers of a dataloader must be an integer from 0 on, got -1"),
+        ({"timeout": -1}, "PyTorch refuses these options of a dataloader: timeout"),
+        ({"prefetch_factor": 2}, "PyTorch refuses these options of a dataloader: prefetch_factor"),
+        ({"sampler": ...}, "a dataloader node needs a 'sampler'"),
+        ({"collate_fn": "colate"}, "no function 'colate'"),
+        ({"dataset": []}, "the dataloader would yield no batch"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_wrong_option_of_a_loader_is_named_with_its_place(options, text):
+    node = {"dataset": [1], "sampler": {"type": "DefaultSampler"}, **options}
+    node = {key: value for key, value in node.items() if value is not ...}
+    with (
+        building("train_dataloader"),
+        pytest.raises(ValueError, match=f"^train_dataloader: {text}"),
     ):
         build_dataloader(node)
 

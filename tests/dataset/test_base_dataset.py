@@ -202,7 +202,8 @@ SUBSETS = {
     "first": (2, [0, 1]),
     "last": (-2, [4, 5]),
     "none": (0, []),
-    "more-than-there-are": (99, [0, 1, 2, 3, 4, 5]),
+    "all": (6, [0, 1, 2, 3, 4, 5]),
+    "all-from-the-end": (-6, [0, 1, 2, 3, 4, 5]),
     "chosen": ([3, 1, 3], [3, 1, 3]),
     "tuple": ((0, -1), [0, 5]),
     "array": (np.array([2, 4]), [2, 4]),
@@ -238,6 +239,8 @@ def test_a_subset_of_a_subset(root):
         (True, DatasetArgumentError, "got bool"),
         ([0, "a"], DatasetArgumentError, "contains 'a'"),
         ([0, 6], SubsetError, "contain 6, and the dataset has 6 samples"),
+        (7, SubsetError, "BaseDataset .*: indices ask for 7 samples, and the dataset has 6"),
+        (-7, SubsetError, "ask for 7 samples"),
     ],
 )
 def test_wrong_indices_are_refused_and_change_nothing(root, serialize, indices, error, text):
@@ -245,6 +248,8 @@ def test_wrong_indices_are_refused_and_change_nothing(root, serialize, indices, 
     with pytest.raises(error, match=text):
         dataset.get_subset_(indices)
     assert len(dataset) == 6
+    with pytest.raises(error, match=text):
+        dataset_in(root, serialize_data=serialize, indices=indices)
 
 
 def test_a_pipeline_that_refuses_a_sample_gets_another(root):

@@ -119,10 +119,10 @@ def test_pytorchs_samplers_get_their_data_source():
     assert len(list(loader)) == 3
 
 
-def test_with_a_seed_per_rank_the_sampler_draws_one_for_all():
+def test_with_a_seed_per_rank_the_sampler_takes_that_of_the_first_rank():
+    """So a seeded run has the same order each time it is started."""
     loader = build_dataloader(node(), seed=17, diff_rank_seed=True)
-    assert isinstance(loader.sampler.seed, int)
-    assert loader.sampler.seed != 17
+    assert loader.sampler.seed == 17
 
 
 def test_samplers_may_be_objects():
@@ -193,7 +193,7 @@ BAD = {
     "unknown-collate": ({"collate_fn": "nope"}, LoaderConfigError, "no function 'nope'"),
     "collate-without-type": ({"collate_fn": {"by": 2}}, LoaderConfigError, "needs a 'type'"),
     "collate-number": ({"collate_fn": 3}, LoaderConfigError, "was expected, got 3"),
-    "no-batches": ({"num_batch_per_epoch": 0}, LoaderConfigError, "at least 1, got 0"),
+    "no-batches": ({"num_batch_per_epoch": 0}, LoaderConfigError, ".* from 1 on, got 0"),
     "empty-dataset": (
         {"dataset": {"type": "TestSquares", "size": 0}},
         EmptyLoaderError,

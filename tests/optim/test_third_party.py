@@ -42,7 +42,7 @@ def test_an_optimizer_of_another_library_is_built_scheduled_and_resumed(name: st
     model = nn.Linear(4, 4)
     cfg = {"optimizer": {"type": name, **SETTINGS[name]}}
     wrapper = build_optim_wrapper(model, cfg)
-    (schedule,) = build_param_schedulers(dict(type="LinearLR", end=9, by_epoch=False), wrapper)
+    (schedule,) = build_param_schedulers({"type": "LinearLR", "end": 9, "by_epoch": False}, wrapper)
 
     def train(model: nn.Module, wrapper: Any) -> None:
         for _ in range(3):

@@ -19,6 +19,7 @@ from drivetrain.dataset._errors import (
     DatasetArgumentError,
     MetainfoError,
     SampleError,
+    SubsetError,
     TransformError,
     transform_error,
 )
@@ -299,10 +300,15 @@ class BaseDataset(Dataset):
         return subset
 
     def _keep(self, indices: int | Sequence[int]) -> None:
-        if self._packed is not None:
-            self._packed = self._packed.take(rows_of(indices, len(self._packed)))
-        else:
-            self.data_list = self._get_unserialized_subset(indices)
+        try:
+            if self._packed is not None:
+                self._packed = self._packed.take(rows_of(indices, len(self._packed)))
+            else:
+                self.data_list = self._get_unserialized_subset(indices)
+        except (DatasetArgumentError, SubsetError) as err:
+            source = f" ({self.ann_file})" if self.ann_file else ""
+            err.args = (f"{type(self).__name__}{source}: {err}",)
+            raise
 
     # Downstream subclasses write their own full_init out of the next four names.
 

@@ -17,7 +17,7 @@ from drivetrain.dataset._loader import KeyedDataLoader
 from drivetrain.dataset._sample_randomness import is_deterministic
 from drivetrain.dataset._worker import worker_init_fn as default_worker_init_fn
 from drivetrain.dist import broadcast_object, get_data_share, get_world_size, sync_random_seed
-from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, building
+from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, building, current_path
 
 
 def build_dataloader(
@@ -70,7 +70,16 @@ def build_dataloader(
         raise LoaderConfigError(
             f"a dataloader is a DataLoader or a mapping of its arguments, got {dataloader!r}"
         )
-    options = dict(dataloader)
+    try:
+        return _loader_of(dict(dataloader), seed, diff_rank_seed)
+    except (LoaderConfigError, EmptyLoaderError) as err:
+        if place := current_path():  # such as train_dataloader
+            err.args = (f"{place}: {err}",)
+        raise
+
+
+def _loader_of(options: dict[str, Any], seed: int | None, diff_rank_seed: bool) -> DataLoader:
+    _check_counts(options)
     shared_seed = broadcast_object(seed) if diff_rank_seed else seed
     dataset = _build_dataset(options)
     batching = _build_batching(options, dataset, shared_seed)
@@ -78,15 +87,22 @@ def build_dataloader(
     options["collate_fn"] = _build_collate(options)
     options["worker_init_fn"] = _build_worker_init(options, seed)
     _refuse_unknown(options)
-    loader = KeyedDataLoader(
-        dataset,
-        seed=_sample_seed(shared_seed, batching),
-        keyed=keyed,
-        **batching,
-        **options,
-    )
+    sample_seed = _sample_seed(shared_seed, batching)
+    try:
+        loader = KeyedDataLoader(dataset, seed=sample_seed, keyed=keyed, **batching, **options)
+    except (TypeError, ValueError) as err:  # PyTorch's own: options that exclude each other
+        raise LoaderConfigError(f"PyTorch refuses these options of a dataloader: {err}") from err
     _refuse_empty(loader)
     return loader
+
+
+def _check_counts(options: Mapping[str, Any]) -> None:
+    for key, least in (("batch_size", 1), ("num_workers", 0), ("num_batch_per_epoch", 1)):
+        value = options.get(key)
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise LoaderConfigError(
+                f"{key} of a dataloader must be an integer from {least} on, got {value!r}"
+            )
 
 
 def _refuse_unknown(options: dict[str, Any]) -> None:
@@ -114,8 +130,6 @@ def _build_dataset(options: dict[str, Any]) -> Any:
     limit = options.pop("num_batch_per_epoch", None)
     if limit is None:
         return dataset
-    if limit < 1:
-        raise LoaderConfigError(f"num_batch_per_epoch must be at least 1, got {limit}")
     return FirstSamples(dataset, limit * options.get("batch_size", 1) * get_data_share()[1])
 
 

@@ -15,16 +15,21 @@ def rows_of(indices: int | Sequence[int], size: int) -> Sequence[int]:
     """The row numbers, none negative, that ``indices`` selects out of ``size`` rows.
 
     Args:
-        indices: A count: the first so many rows, or the last if negative, and no more than there
-            are. Or a sequence of row numbers; a negative one counts from the end.
+        indices: A count: the first so many rows, or the last if negative. Or a sequence of row
+            numbers; a negative one counts from the end.
         size: Rows there are.
 
     Raises:
         DatasetArgumentError: If ``indices`` is neither.
-        SubsetError: If a row number is out of range.
+        SubsetError: If there are fewer rows than that, or a row number is out of range.
     """
     if isinstance(indices, (int, np.integer)) and not isinstance(indices, bool):
-        count = min(abs(int(indices)), size)
+        count = abs(int(indices))
+        if count > size:
+            raise SubsetError(
+                f"indices ask for {count} samples, and the dataset has {size} (after its filter, "
+                "where there is one). Ask for fewer, or leave indices out."
+            )
         return range(count) if indices >= 0 else range(size - count, size)
     if not isinstance(indices, (Sequence, np.ndarray)) or isinstance(indices, str):
         raise DatasetArgumentError(
