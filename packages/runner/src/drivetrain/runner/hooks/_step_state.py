@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
 import random
 from collections.abc import Iterable
@@ -14,13 +15,25 @@ import torch
 from torch import Tensor, nn
 
 
-class RandomState:
-    """Where the random generators of this process stand; taken in microseconds, without waiting."""
+_MT19937_BYTES = 624 * 4 + 4  # the key, and the position in it
 
-    def __init__(self, device: torch.device) -> None:
+
+class RandomState:
+    """Where the random generators of this process stand; taken in microseconds, without waiting.
+
+    Args:
+        device: Whose generator counts, besides those of Python, NumPy and torch's CPU.
+        earlier: An earlier one, whose NumPy state serves again if it has not moved since.
+    """
+
+    def __init__(self, device: torch.device, earlier: RandomState | None = None) -> None:
         self._device = device
         self._python = random.getstate()
-        self._numpy = np.random.get_state(legacy=False)
+        self._numpy_raw = _raw_numpy_state()
+        if earlier is not None and earlier._numpy_raw == self._numpy_raw is not None:
+            self._numpy = earlier._numpy
+        else:
+            self._numpy = np.random.get_state(legacy=False)
         self._torch = torch.get_rng_state()
         module = getattr(torch, device.type, None)
         self._on_device = None
@@ -34,6 +47,14 @@ class RandomState:
         torch.set_rng_state(self._torch)
         if self._on_device is not None:
             getattr(torch, self._device.type).set_rng_state(self._on_device)
+
+
+def _raw_numpy_state() -> bytes | None:
+    """The memory of NumPy's generator: ``get_state`` takes 30 µs, looking whether it moved 1."""
+    generator = np.random.mtrand._rand._bit_generator
+    if not isinstance(generator, np.random.MT19937):
+        return None
+    return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
 
 
 @dataclass
