@@ -6,6 +6,7 @@ better off with ``drivetrain.dist.strategy.FSDPStrategy``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,12 +90,19 @@ class MMFullyShardedDataParallel(FullyShardedDataParallel):
             What to log, as detached tensors.
         """
         model: Any = self.module
+        self._clip_whole_gradients(optim_wrapper)
         with optim_wrapper.optim_context(self):
             data = model.data_preprocessor(data, training=True)
             losses = run_forward(self, data, mode="loss")
         loss, log_vars = model.parse_losses(losses)
         optim_wrapper.update_params(loss)
         return log_vars
+
+    def _clip_whole_gradients(self, optim_wrapper: Any) -> None:
+        """Let a wrapper that clips by norm take the norm over all ranks; it sees shards only."""
+        clipper = getattr(optim_wrapper, "clipper", None)
+        if getattr(clipper, "kind", None) == "norm":
+            optim_wrapper.clipper = functools.partial(_clip_by_norm, self, clipper.arguments)
 
     def val_step(self, data: Any) -> Any:
         """Predictions during validation, through the wrapper: it holds the parameters."""
@@ -104,6 +112,19 @@ class MMFullyShardedDataParallel(FullyShardedDataParallel):
     def test_step(self, data: Any) -> Any:
         """Predictions during testing."""
         return self.val_step(data)
+
+
+def _clip_by_norm(
+    model: FullyShardedDataParallel, settings: dict[str, Any], params: list[Tensor]
+) -> Tensor:
+    """Clip all of the model's gradients; ``params`` are this rank's shards of them."""
+    unknown = set(settings) - {"max_norm", "norm_type"}
+    if unknown:
+        raise WrapperError(
+            f"clip_grad: MMFullyShardedDataParallel takes max_norm and norm_type, not "
+            f"{', '.join(sorted(unknown))}."
+        )
+    return model.clip_grad_norm_(settings["max_norm"], settings.get("norm_type", 2.0))
 
 
 def _device_id() -> torch.device:

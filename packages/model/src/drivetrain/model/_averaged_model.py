@@ -62,6 +62,11 @@ class BaseAveragedModel(nn.Module, ABC):
                 f"{type(self).__name__}: a fully sharded model cannot be copied. Make the average "
                 "first, then call fully_shard on the model and on the average's .module."
             )
+        if any(hasattr(param, "_fsdp_flattened") for param in model.parameters()):
+            raise AveragingError(
+                f"{type(self).__name__}: a model that FSDP's first generation cut cannot be "
+                "averaged; use FSDPStrategy without its wrapper."
+            )
         return copy.deepcopy(model)
 
     @abstractmethod
@@ -101,8 +106,9 @@ class BaseAveragedModel(nn.Module, ABC):
         """
         if self._targets is None or not self._targets.describe(self.module):
             self._targets = _Targets(self.module, self.update_buffers)
-        averaged, copied = self._targets.averaged, self._targets.copied
+        averaged, copied = _own_parts(self._targets.averaged), self._targets.copied
         current, originals = self._slots_of(model).tensors(self.update_buffers)
+        current = _own_parts(current)
         if self._count == 0:
             _copy(averaged, current)
         elif self._count % self.interval == 0:
@@ -167,6 +173,13 @@ class _Targets:
         """Tell whether these are those of ``module``; what replaces any replaces the first."""
         first = self.averaged[0] if self.averaged else None
         return module is self._module and self._slots.first_param() is first
+
+
+def _own_parts(tensors: list[Tensor]) -> list[Tensor]:
+    """What this rank holds of sharded tensors: averages are cut as their models are."""
+    if not tensors or not hasattr(tensors[0], "to_local"):
+        return tensors
+    return [getattr(tensor, "to_local", lambda tensor=tensor: tensor)() for tensor in tensors]
 
 
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
