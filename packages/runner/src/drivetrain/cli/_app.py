@@ -47,6 +47,9 @@ def app(ctx: click.Context) -> None:
     type=click.Choice(["none", "pytorch", "slurm", "mpi"]),
     help="What started this process; found out by default.",
 )
+@click.option(
+    "--strategy", metavar="NAME", help="single, ddp, fsdp, or the name of a strategy of yours."
+)
 @click.option("--amp", is_flag=True, help="Automatic mixed precision.")
 @click.option("--auto-scale-lr", is_flag=True, help="Scale the learning rate with the batch size.")
 @click.option(

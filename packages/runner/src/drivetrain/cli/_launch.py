@@ -18,6 +18,7 @@ def launch_training(
     load_from: str | None,
     launch: int,
     launcher: str | None,
+    strategy: str | None,
     amp: bool,
     auto_scale_lr: bool,
     run_test: bool,
@@ -33,7 +34,11 @@ def launch_training(
         "--launcher",
         launcher or "pytorch",
     ]
-    values: dict[str, Any] = {"--work-dir": work_dir, "--load-from": load_from}
+    values: dict[str, Any] = {
+        "--work-dir": work_dir,
+        "--load-from": load_from,
+        "--strategy": strategy,
+    }
     flags = {"--resume": resume, "--amp": amp, "--auto-scale-lr": auto_scale_lr}
     for name, value in values.items():
         argv += [name, value] if value is not None else []

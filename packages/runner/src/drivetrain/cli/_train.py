@@ -23,6 +23,7 @@ from drivetrain.cli._arguments import (
 )
 from drivetrain.cli._failures import exit_code_of, is_debug, is_explained, message_of
 from drivetrain.cli._report import RunReport
+from drivetrain.cli._strategy import use_strategy
 from drivetrain.config import Config
 from drivetrain.dist import (
     broadcast_object,
@@ -47,6 +48,7 @@ def run_training(
     load_from: str | None,
     launch: int | None,
     launcher: str | None,
+    strategy: str | None,
     amp: bool,
     auto_scale_lr: bool,
     run_test: bool,
@@ -56,6 +58,8 @@ def run_training(
         cfg = load_config(config, overrides, import_custom_modules=True)
         cfg.work_dir = work_dir or default_work_dir(cfg)
         set_launcher(cfg, launcher)
+        if strategy:
+            use_strategy(cfg, strategy)
         if amp:
             _use_amp(cfg)
         if auto_scale_lr:
@@ -71,6 +75,7 @@ def run_training(
         with live(runner, InterruptHook()):
             flags = {"--amp": amp, "--auto-scale-lr": auto_scale_lr, "--no-test": not run_test}
             given = [config, *overrides, *(name for name, on in flags.items() if on)]
+            given += ["--strategy", strategy] if strategy else []
             _train(runner, given)
             trained_s = time.monotonic() - started_s
             metrics = _test_best(runner) if run_test else None
