@@ -23,9 +23,10 @@ import torch._dynamo  # with the next, what a training imports late: here it is 
 from torch import nn
 from torch.utils.data import Dataset
 
-import drivetrain.optim  # noqa: F401  likewise
 from drivetrain.evaluator import BaseMetric
 from drivetrain.model import BaseModel
+from drivetrain.optim import OptimWrapper, OptimWrapperDict
+from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from drivetrain.runner import Runner
 from drivetrain.runner.hooks import Hook
 
@@ -48,10 +49,11 @@ class Shaken(Dataset):
 class Net(BaseModel):
     """Dropout draws random numbers, batch norm keeps buffers."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch_norm: bool = True) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.body = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3))
+        norm = nn.BatchNorm1d(8) if batch_norm else nn.LayerNorm(8)
+        self.body = nn.Sequential(nn.Linear(4, 8), norm, nn.ReLU(), nn.Dropout(0.3))
         self.head = nn.Linear(8, 2)
 
     def forward(self, x: Any, y: Any, index: Any, mode: str = "tensor") -> Any:
@@ -59,6 +61,20 @@ class Net(BaseModel):
         if mode == "loss":
             return {"loss": nn.functional.cross_entropy(logits, y)}
         return list(zip(logits.float().softmax(1)[:, 1], y, strict=True))
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module("Halves")
+class Halves:
+    """One optimizer for each half."""
+
+    def __init__(self, optim_wrapper_cfg: Any, paramwise_cfg: Any = None) -> None:
+        pass
+
+    def __call__(self, model: nn.Module) -> OptimWrapperDict:
+        model = getattr(model, "module", model)
+        body = torch.optim.SGD(model.body.parameters(), lr=0.05, momentum=0.9)
+        head = torch.optim.AdamW(model.head.parameters(), lr=0.02)
+        return OptimWrapperDict(body=OptimWrapper(body), head=OptimWrapper(head))
 
 
 class TwoOptimizers(Net):
@@ -104,8 +120,8 @@ class NoteSamples(Hook):
         self.folder = folder
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        line = [runner.iter, runner.rank, data_batch["index"].tolist()]
-        with open(f"{self.folder}/samples_{runner.rank}.txt", "a") as file:
+        line = [runner.progress.epoch, runner.iter, runner.rank, data_batch["index"].tolist()]
+        with open(f"{self.folder}/samples.txt", "a") as file:  # short lines are appended whole
             file.write(json.dumps(line) + "\n")
 
 
@@ -127,17 +143,21 @@ def run(job: dict[str, Any], rank: int) -> None:
         hooks.append(NoteSamples(job["note_samples"]))
     wrapper = {"optimizer": {"type": "Adam", "lr": 0.02}, **options.get("optim_wrapper", {})}
     two = options.get("model") == "two"
+    workers = options.get("num_workers", 0)
     loader = {
         "dataset": Shaken(options.get("length", 24)),
         "batch_size": options["batch_size"],
-        "num_workers": options.get("num_workers", 0),
+        "num_workers": workers,
+        # To fork while threads of the last epoch's workers end deadlocks Python 3.11 now and then.
+        "persistent_workers": workers > 0,
+        "timeout": 60 if workers else 0,
         "collate_fn": {"type": "default_collate"},
         "sampler": {"type": options.get("sampler", "DefaultSampler"), "shuffle": True},
     }
-    val_loader = {**loader, "num_workers": 0}
+    val_loader = {**loader, "num_workers": 0, "persistent_workers": False, "timeout": 0}
     val_loader["sampler"] = {"type": "DefaultSampler", "shuffle": False}
     Runner(
-        TwoOptimizers() if two else Net(),
+        TwoOptimizers() if two else Net(options.get("batch_norm", True)),
         job["work_dir"],
         train_dataloader=loader,
         train_cfg=options["train_cfg"],

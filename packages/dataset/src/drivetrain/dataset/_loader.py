@@ -148,15 +148,22 @@ class KeyedDataLoader(DataLoader):
             LoaderConfigError: If the dataset is iterable, and so has no position.
         """
         order = self._positioned_order()
-        self._seed = state_dict["seed"]
-        keyed = self._swapped.get("dataset")
-        if keyed is not None:
-            keyed.reseed(self._seed)
+        self.reseed(state_dict["seed"])
         if state_dict["sampler_seed"] is not None and hasattr(order.sampler, "seed"):
             order.sampler.seed = state_dict["sampler_seed"]
         order.set_epoch(state_dict["epoch"])
         if not order.skip_samples(state_dict["samples"]):
             order.skip_batches(state_dict["batches"])
+
+    def reseed(self, seed: int) -> None:
+        """Decide the samples' order and randomness by another seed, the same on every rank."""
+        self._seed = seed
+        keyed = self._swapped.get("dataset")
+        if keyed is not None:
+            keyed.reseed(seed)
+        sampler = None if self._order is None else self._order.sampler
+        if isinstance(getattr(sampler, "seed", None), int):
+            sampler.seed = seed
 
     def _positioned_order(self) -> IndexOrder:
         if self._order is None:

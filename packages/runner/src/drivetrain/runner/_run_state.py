@@ -23,7 +23,7 @@ from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._progress import Progress
 from drivetrain.runner._rank_state import gather_rank_states, load_rank_state
-from drivetrain.runner._run_facts import RunFacts
+from drivetrain.runner._run_facts import RunFacts, is_built
 
 
 class RunState(RunFacts):
@@ -33,6 +33,8 @@ class RunState(RunFacts):
     message_hub: MessageHub
     is_resuming: bool
     optim_wrapper: Any
+    _val_loop: Any
+    _test_loop: Any
     _hook_list: HookList
     _load_from: str | None
     _resume: bool
@@ -112,7 +114,9 @@ class RunState(RunFacts):
         finally:
             self.is_resuming = False
         self._has_loaded = True
-        reseed(self.train_dataloader, self.seed)
+        for loop_built in (loop, self._val_loop, self._test_loop):
+            if is_built(loop_built):
+                reseed(loop_built.dataloader, self.seed)
         progress = Progress.from_checkpoint(checkpoint)
         if "message_hub" in checkpoint:
             self.message_hub.load_state_dict(checkpoint["message_hub"])
@@ -275,7 +279,10 @@ def go_on(loop: Any, progress: Progress) -> None:
 
 
 def reseed(dataloader: DataLoader, seed: int) -> None:
-    """Give ``seed`` to the samplers of ``dataloader`` that have one."""
+    """Give ``seed`` to ``dataloader``, and to those of its samplers that have one."""
+    if hasattr(dataloader, "reseed"):
+        dataloader.reseed(seed)
+        return
     batch_sampler: Any = dataloader.batch_sampler
     owners: tuple[Any, ...] = (
         dataloader,
