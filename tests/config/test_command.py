@@ -109,7 +109,7 @@ def test_check_tells_of_values_that_cannot_be_printed(files) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "nothing.py"], "no config file 'nothing.py'"),
+        (["show", "nothing.py"], "nothing.py: no config file"),
         (["show", "top.py", "modl.depth=1"], "did you mean 'model.depth'"),
         (["explain", "top.py", "model.dept"], "did you mean 'model.depth'"),
         (["show", "broken.py"], "broken.py:2: ZeroDivisionError"),

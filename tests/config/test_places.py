@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
+import subprocess
 import sys
 
 import pytest
@@ -19,6 +21,7 @@ from drivetrain.config import (
     ListIndexError,
     MergeError,
     MissingKeyError,
+    OverrideSyntaxError,
     ReservedKeyError,
     UnknownKeyError,
     apply_overrides,
@@ -40,15 +43,50 @@ def train(tmp_path):
     return Config.fromfile(tmp_path / "train.py")
 
 
-@pytest.mark.parametrize("duplicate", [lambda cfg: cfg, copy.deepcopy, Config.copy])
-def test_a_missing_key_of_a_loaded_config_names_the_line_of_its_dict(train, duplicate) -> None:
+def _pickled(cfg):
+    return pickle.loads(pickle.dumps(cfg))
+
+
+@pytest.mark.parametrize("duplicate", [lambda cfg: cfg, copy.deepcopy, Config.copy, _pickled])
+def test_a_missing_key_of_a_loaded_config_names_the_nearest_line(train, duplicate) -> None:
     cfg = duplicate(train)
-    with pytest.raises(AttributeError, match=r"train.py:3: no key 'lrr' .* mean 'lr'"):
+    with pytest.raises(AttributeError, match=r"train.py:4: no key 'lrr' .* mean 'lr'"):
         cfg.optimizer.lrr
+    with pytest.raises(KeyError, match=r"train.py:3: no key 'qqqq'"):
+        cfg.optimizer.pop("qqqq")
     with pytest.raises(KeyError, match=r"train.py:6: no key 'name'"):
         cfg["hooks"][0]["name"]
-    with pytest.raises(MissingKeyError, match=r"train.py: no key 'optim'"):
-        cfg.optim
+    with pytest.raises(MissingKeyError, match=r"train.py:3: no key 'optimzer'"):
+        cfg.optimzer
+    with pytest.raises(MissingKeyError, match=r"train.py:1: no key 'qqqqqqqq'"):
+        del cfg["qqqqqqqq"]
+
+
+def test_a_dict_taken_out_of_its_config_knows_its_line_when_the_config_is_gone(tmp_path) -> None:
+    (tmp_path / "base.yaml").write_text("model:\n  head:\n    type: A\n", encoding="utf-8")
+    (tmp_path / "c.py").write_text("_base_ = 'base.yaml'\nx = [dict(a=1)]\n", encoding="utf-8")
+    head = Config.fromfile(tmp_path / "c.py").model.head
+    for each in (head, copy.copy(head), copy.deepcopy(head), head | {"more": 1}):
+        with pytest.raises(MissingKeyError, match=r"base.yaml:3: no key 'typ'"):
+            each.typ
+    with pytest.raises(MissingKeyError, match=r"c.py:2: no key 'b'"):
+        Config.fromfile(tmp_path / "c.py").x[0]["b"]
+
+
+def test_what_a_program_or_an_override_adds_knows_the_dict_around_it(train) -> None:
+    train.optimizer.groups = dict(a=[dict(b=1)])
+    with pytest.raises(MissingKeyError, match=r"train.py:3: no key 'c'"):
+        train.optimizer.groups.a[0].c
+    apply_overrides(train, ["+optimizer.more={a: {b: 1}}", "hooks.0.type=Clock"])
+    with pytest.raises(MissingKeyError, match=r"train.py:3: no key 'c'"):
+        train.optimizer.more.a.c
+    with pytest.raises(MissingKeyError, match=r"train.py:6: no key 'c'"):
+        train.hooks[0].c
+
+
+def test_a_merge_into_a_node_that_fails_names_its_line(train) -> None:
+    with pytest.raises(MergeError, match=r"train.py:4: lr: cannot merge"):
+        train.optimizer.merge({"lr": {"a": 1}})
 
 
 def test_a_missing_key_keeps_its_place_when_it_is_pickled(train) -> None:
@@ -56,12 +94,12 @@ def test_a_missing_key_keeps_its_place_when_it_is_pickled(train) -> None:
         train.optimizer.lrr
     error = pickle.loads(pickle.dumps(caught.value))
     assert str(error) == str(caught.value)
-    assert error.lineno == 3
+    assert error.lineno == 4
 
 
 def test_a_node_that_holds_itself_has_a_place_too(train) -> None:
     train.optimizer["again"] = train.optimizer
-    with pytest.raises(MissingKeyError, match=r"train.py:3: no key 'lrr'"):
+    with pytest.raises(MissingKeyError, match=r"train.py:4: no key 'lrr'"):
         train.optimizer.lrr
 
 
@@ -77,7 +115,7 @@ def test_a_node_of_no_file_has_no_place() -> None:
         ("optimizer.a.b.c=1", UnknownKeyError, r"train.py:\d: .*'optimizer.a.b.c'"),
         ("hooks.3.type=a", UnknownKeyError, r"train.py:6: .*'hooks.3.type'"),
         ("hooks[3].type=a", UnknownKeyError, r"train.py:6: .*'hooks\[3\].type'"),
-        ("qqqqqqqq=1", UnknownKeyError, r"train.py: .*'qqqqqqqq'"),
+        ("qqqqqqqq=1", UnknownKeyError, r"train.py:1: .*'qqqqqqqq'"),
         ("+hooks.3.type=a", ListIndexError, r"train.py:6: hooks: index 3"),
         ("+x.y=1", MergeError, r"train.py:1: x: cannot merge"),
     ],
@@ -124,6 +162,10 @@ FAILURES = {
 }
 
 
+def _state():
+    return set(sys.modules), list(sys.path), os.getcwd(), dict(os.environ)
+
+
 @pytest.fixture
 def own_package(tmp_path, monkeypatch):
     (tmp_path / "dt_own").mkdir()
@@ -140,11 +182,10 @@ def test_a_load_that_fails_unloads_what_it_imported(own_package, text) -> None:
         + text,
         encoding="utf-8",
     )
-    before = (list(sys.path), list(sys.meta_path), os.getcwd(), dict(os.environ))
+    before = _state()
     with pytest.raises(ConfigError):
         Config.fromfile(own_package / "c.py", lazy_import=False)
-    assert not [name for name in sys.modules if name.startswith("dt_own")]
-    assert (list(sys.path), list(sys.meta_path), os.getcwd(), dict(os.environ)) == before
+    assert _state() == before
 
 
 def test_a_load_that_fails_keeps_what_was_imported_before(own_package) -> None:
@@ -156,7 +197,138 @@ def test_a_load_that_fails_keeps_what_was_imported_before(own_package) -> None:
     assert sys.modules.pop("dt_own") is dt_own
     assert not hasattr(dt_own, "part")
     assert "dt_own.part" not in sys.modules
-    assert "wave" in sys.modules  # of the standard library: others may hold it
+
+
+LASTING = """\
+import json, os, sys, pytest
+from drivetrain.config import Config, ConfigError
+
+def state():
+    return dict(sys.modules), list(sys.path), os.getcwd(), dict(os.environ)
+
+def fails(path):
+    before = state()
+    with pytest.raises(ConfigError):
+        Config.fromfile(path, lazy_import=False)
+    after = state()
+    assert before == after, set(before[0]) ^ set(after[0])
+    assert all(before[0][name] is module for name, module in after[0].items())
+"""
+
+
+def test_lasting_modules_are_set_aside_and_come_back_as_they_were(tmp_path) -> None:
+    """Standard library, installed packages, compiled modules, also those of this package."""
+    (tmp_path / "a.py").write_text(
+        "import decimal, dt_seen, sqlite3, wave\n"
+        "dt_seen.modules += [decimal, wave, sys.modules['_decimal']]\n"
+        "sys.modules['dt_by_hand'] = sys\nsys.modules['json'] = None\n1 / 0\n".replace(
+            "import decimal", "import sys, decimal"
+        ),
+        encoding="utf-8",
+    )
+    (tmp_path / "b.yaml").write_text("a: [1\n", encoding="utf-8")
+    (tmp_path / "c.yaml").write_text("a: 1\n", encoding="utf-8")
+    (tmp_path / "dt_seen.py").write_text("modules = []\n", encoding="utf-8")
+    program = LASTING + (
+        "import dt_seen\n"
+        "fails('b.yaml'); fails('a.py'); fails('a.py'); fails('b.yaml')\n"
+        "import decimal, wave\n"
+        "modules = [decimal, wave, sys.modules['_decimal']]\n"
+        "assert all(a is b for a, b in zip(dt_seen.modules, modules * 2, strict=True))\n"
+        "assert decimal.__spec__.loader is decimal.__loader__\n"
+        "assert Config.fromfile('c.yaml').a == 1\n"
+        "import importlib, sqlite3; importlib.reload(wave)\n"
+        "assert not [f for f in sys.meta_path if 'drivetrain' in type(f).__module__]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_modules_that_another_thread_imports_meanwhile_stay(own_package) -> None:
+    (own_package / "dt_other.py").write_text("", encoding="utf-8")
+    (own_package / "c.py").write_text(
+        "import threading\nthread = threading.Thread(target=__import__, args=('dt_other',))\n"
+        "thread.start()\nthread.join()\n1 / 0\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError):
+        Config.fromfile(own_package / "c.py", lazy_import=False)
+    assert sys.modules.pop("dt_other")
+
+
+# Files and arguments ----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_is_named_with_its_folder_and_who_asked(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = re.escape(os.fspath(tmp_path))
+    for name in ("train.py", "base.yaml"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=rf"^trian.py: .*'{where}/trian.py'; did you mean"):
+        Config.fromfile("trian.py")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/sub'"):
+        Config.fromfile("sub/c.py")
+    (tmp_path / "c.py").write_text("a = 1\n_base_ = 'bas.yaml'\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=rf"c.py:2: .*'{where}/bas.yaml'; .*'base.yaml'"):
+        Config.fromfile("c.py")
+    (tmp_path / "d.py").write_text(
+        "from drivetrain.config import read_base\nwith read_base():\n    from .trian import *\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(FileNotFoundError, match=rf"d.py:3: .*'{where}/trian.py'; .*'train.py'"):
+        Config.fromfile("d.py")
+    (tmp_path / "e.py").write_text("\n_base_ = 'x.toml'\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"e.py:2: .*x.toml: a config is a .py"):
+        Config.fromfile("e.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("c.py", "a = 1\nb = " + "[" * 5000 + "]" * 5000, 2),
+        ("c.py", "a = 1\nb = " + "-" * 50_000 + "1\nc = 2", 2),
+        ("c.py", "a = 1\nb = {}\nb['b'] = b", 2),
+        ("c.json", '{"a": 1,\n"b": ' + "[" * 50_000 + "]" * 50_000 + "}", 2),
+        ("c.yaml", "a: 1\nb: " + "[" * 5000 + "]" * 5000, 2),
+        ("c.yaml", "a: 1\nb: &b [*b]", 2),
+    ],
+)
+@pytest.mark.parametrize("safe", [False, True])
+def test_nesting_without_end_is_an_error_with_its_line(tmp_path, name, text, line, safe) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        Config.fromfile(tmp_path / name, safe=safe)
+    assert caught.value.lineno in (line, line + ("b['b']" in text))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("c.py", b"a = 1\nb = '\xff'", 2),
+        ("c.yaml", b"a: 1\nb: 2026-13-13", 2),
+        ("c.json", b'{"a": 1,\n"b": ' + b"1" * 5000 + b"}", 2),
+        ("c.py", b"custom_imports = 1", 1),
+    ],
+)
+def test_what_no_parser_places_has_its_line_too(tmp_path, name, content, line) -> None:
+    if not hasattr(sys, "get_int_max_str_digits") and b"11111" in content:
+        pytest.skip("this Python reads numbers of any length")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        Config.fromfile(tmp_path / name)
+    assert caught.value.lineno == line
+
+
+@pytest.mark.parametrize("argument", ["a", "=1", "a..b=1", "a=[1", "a={b}", "++a=1"])
+def test_an_argument_that_is_no_override_is_named_with_its_position(train, argument) -> None:
+    with pytest.raises(OverrideSyntaxError, match=r"^override 2 of 3: ") as caught:
+        apply_overrides(train, ["x=1", argument, "x=2"])
+    assert repr(argument) in str(caught.value)
+    assert (caught.value.argument, caught.value.position) == (argument, 2)
 
 
 def test_setdefault_gives_the_node_that_it_set() -> None:

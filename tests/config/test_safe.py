@@ -153,8 +153,8 @@ DATA = [
     ("deep blocks", "y.yaml", "".join("  " * i + "a:\n" for i in range(200)), 61),
     ("a base outside", "y.yaml", "b: 1\n_base_: ../outside.py", 2),
     ("an environment variable", "y.yaml", "b: 1\na: '{{$DT_SECRET:1}}'", 2),
-    ("deep JSON", "y.json", '{"a": ' + "[" * 100_000, None),
-    ("an endless number", "y.json", '{"a": ' + "9" * 100_000 + "}", None),
+    ("deep JSON", "y.json", '{"a": ' + "[" * 100_000, 1),
+    ("an endless number", "y.json", '{"a": ' + "9" * 100_000 + "}", 1),
     ("a base outside, in JSON", "y.json", '{\n"_base_": "../outside.py"}', 2),
     ("an environment variable, in JSON", "y.json", '{\n"a": "{{$DT_SECRET:1}}"}', 2),
 ]

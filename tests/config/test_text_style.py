@@ -369,7 +369,12 @@ def test_a_deprecated_file_warns_and_names_its_successor(write) -> None:
         ("c.py", "import dt_not_there", ConfigImportError, r"c.py:1: ModuleNotFoundError"),
         ("c.py", "def f():\n    return 1/0\n\na = f()", ConfigExecutionError, r"c.py:2: Zero"),
         ("c.py", "_base_ = 3", Exception, r"c.py:1: `_base_` is a path"),
-        ("c.py", "a = dict()\na['a'] = a", RecursionError, r"c.py: a value contains itself"),
+        (
+            "c.py",
+            "a = dict()\na['a'] = a",
+            RecursionError,
+            r"c.py:\d: a: the value contains itself",
+        ),
     ],
 )
 def test_a_bad_file_is_an_error_with_its_line(write, name, text, error, message) -> None:

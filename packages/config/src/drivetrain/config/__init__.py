@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config.__about__ import __version__
-from drivetrain.config._config import Config, apply_overrides
+from drivetrain.config._apply import apply_overrides
+from drivetrain.config._config import Config
 from drivetrain.config._configdict import ConfigDict
 from drivetrain.config._errors import (
     CircularBaseError,

@@ -8,7 +8,7 @@ from typing import Any
 
 from drivetrain.config._configdict import ConfigDict
 from drivetrain.config._errors import ConfigError
-from drivetrain.config._overrides import parse_override
+from drivetrain.config._overrides import parse_arguments
 
 
 class DictAction(argparse.Action):
@@ -30,12 +30,11 @@ class DictAction(argparse.Action):
     ) -> None:
         """Add ``values`` to what earlier uses collected."""
         collected = dict(getattr(namespace, self.dest, None) or {})
-        for text in [values] if isinstance(values, str) else values or ():
-            try:
-                key, value = parse_override(text)
-            except ConfigError as err:
-                raise argparse.ArgumentError(self, str(err)) from err
-            collected[key] = value
+        texts = [values] if isinstance(values, str) else list(values or ())
+        try:
+            collected.update(parse_arguments(texts))
+        except ConfigError as err:
+            raise argparse.ArgumentError(self, str(err)) from err
         setattr(namespace, self.dest, collected)
 
 

@@ -7,7 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from drivetrain.config._config import Config, apply_overrides
+from drivetrain.config._apply import apply_overrides
+from drivetrain.config._config import Config
 from drivetrain.config._errors import ConfigError
 from drivetrain.config._inspect import (
     check,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.config._assembly import RESERVED_KEYS, assemble, refuse_reserved, reserved
 from drivetrain.config._compare import digest_of
-from drivetrain.config._configdict import ConfigDict, fresh_node
-from drivetrain.config._custom_imports import IMPORTS_KEY, import_modules, imports_of
+from drivetrain.config._configdict import ConfigDict, mark
+from drivetrain.config._custom_imports import IMPORTS_KEY
 from drivetrain.config._dump import to_text, write_whole
 from drivetrain.config._errors import (
-    CircularBaseError,
     ConfigError,
     DumpError,
     MissingKeyError,
@@ -20,11 +20,11 @@ from drivetrain.config._errors import (
     ReservedKeyError,
     UnknownKeyError,
 )
-from drivetrain.config._live import remember
 from drivetrain.config._loader import Loader
 from drivetrain.config._merge import merge_dicts
-from drivetrain.config._origin import Origin, find_origins, lookup, place_in_files
-from drivetrain.config._overrides import nested, require_known, split_additions, split_path
+from drivetrain.config._node_place import line_of_paths
+from drivetrain.config._origin import Origin, find_origins, lookup
+from drivetrain.config._overrides import nested, require_known, split_path
 from drivetrain.config._printer import to_python
 from drivetrain.config._safe import refuse_imports
 from drivetrain.config._sources import Format, Source, format_of, format_of_name, read_text
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from pathlib import Path
 
-RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
 _SLOTS = ("_cfg_dict", "_filename", "_text", "_env_variables", "_source", "_changes")
 
 
@@ -86,7 +85,7 @@ class Config(MutableMapping[Any, Any]):
             content = content._cfg_dict
         node = content if isinstance(content, ConfigDict) else ConfigDict(content)
         name = None if filename is None else str(filename)
-        _refuse_reserved(node, name)
+        refuse_reserved(node, filename=name)
         text = cfg_text
         if text is None:
             text = "" if name is None else read_text(name)
@@ -141,8 +140,10 @@ class Config(MutableMapping[Any, Any]):
         with restored_on_failure():
             data, source = loader.load_file(name)
             if safe and import_custom_modules and IMPORTS_KEY in data:
-                refuse_imports(*place_in_files(source, [IMPORTS_KEY]))
-            return _from_loaded(data, source, name, loader.env_variables, import_custom_modules)
+                refuse_imports(*line_of_paths(source, [[IMPORTS_KEY]]))
+            node = assemble(data, source, import_modules=import_custom_modules)
+        text = source.full_text()
+        return _rebuild_config(node, name, text, loader.env_variables, source, [])
 
     @staticmethod
     def fromstring(cfg_str: str, file_format: str, *, import_custom_modules: bool = True) -> Config:
@@ -163,7 +164,9 @@ class Config(MutableMapping[Any, Any]):
         loader = Loader()
         with restored_on_failure():
             data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
-            return _from_loaded(data, source, None, loader.env_variables, import_custom_modules)
+            node = assemble(data, source, import_modules=import_custom_modules)
+        text = source.full_text()
+        return _rebuild_config(node, None, text, loader.env_variables, source, [])
 
     @staticmethod
     def auto_argparser(description: str | None = None) -> tuple[ArgumentParser, Config]:
@@ -237,7 +240,7 @@ class Config(MutableMapping[Any, Any]):
         try:
             return to_text(self._cfg_dict, file_format, strict=strict)
         except DumpError as err:
-            err.filename, err.lineno = self._place_of(err.path)
+            self._place(err)
             raise
 
     def merge_from_dict(
@@ -274,7 +277,9 @@ class Config(MutableMapping[Any, Any]):
         except ConfigError as err:
             self._place(err)
             raise
-        _refuse_reserved(merged)
+        refuse_reserved(merged)
+        if self._source is not None:
+            mark(merged, self._source)
         object.__setattr__(self, "_cfg_dict", merged)
         self._changes.extend((path, value, origin) for path, value in options.items())
 
@@ -318,7 +323,11 @@ class Config(MutableMapping[Any, Any]):
             >>> Config(dict(a=1, b=2)).digest() == Config(dict(b=2, a=1)).digest()
             True
         """
-        return digest_of(self._cfg_dict)
+        try:
+            return digest_of(self._cfg_dict)
+        except DumpError as err:
+            self._place(err)
+            raise
 
     def origin(self, path: str) -> tuple[Origin, ...]:
         """Where the value under a dotted path comes from.
@@ -360,7 +369,7 @@ class Config(MutableMapping[Any, Any]):
                 for origin in self._origins(path):
                     if origin.lineno is not None:
                         return origin.filename, origin.lineno
-        return self._filename, None
+        return (self._filename, None) if self._source is None else (self._source.path, 1)
 
     def to_dict(self) -> dict[Any, Any]:
         """Plain dicts and lists; lazy references become their dotted paths."""
@@ -400,9 +409,9 @@ class Config(MutableMapping[Any, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RESERVED_KEYS:
-            raise ReservedKeyError(_reserved(name))
+            raise ReservedKeyError(reserved(name))
         if name in _ATTRIBUTES:
-            raise AttributeError(
+            raise ReservedKeyError(
                 f"{name!r} is a method of Config and cannot be a key by attribute; "
                 f"write cfg[{name!r}] = ..."
             )
@@ -416,7 +425,7 @@ class Config(MutableMapping[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if key in RESERVED_KEYS:
-            raise ReservedKeyError(_reserved(key))
+            raise ReservedKeyError(reserved(key))
         self._cfg_dict[key] = value
 
     def __delitem__(self, key: Any) -> None:
@@ -474,75 +483,11 @@ _content = Config._cfg_dict.__get__
 _ATTRIBUTES = frozenset(dir(Config))
 
 
-def apply_overrides(cfg: Config, overrides: Iterable[str]) -> None:
-    """Apply ``key=value`` arguments of a command line.
-
-    A path that the config does not have is an error, unless its argument starts with ``+``.
-
-    Args:
-        cfg: The config; it is changed only if every override is good.
-        overrides: The arguments, such as ``optim_wrapper.optimizer.lr=0.01`` or ``+tag=first``.
-
-    Raises:
-        UnknownKeyError: If a path does not exist; the nearest ones are named.
-        OverrideSyntaxError: If an argument is not of the form ``key=value``.
-        MergeError: If a dict meets a value that is no dict.
-
-    Example:
-        >>> cfg = Config(dict(optimizer=dict(type="SGD", lr=0.1)))
-        >>> apply_overrides(cfg, ["optimizer.lr=0.01", "+optimizer.nesterov=true"])
-        >>> cfg.optimizer
-        {'type': 'SGD', 'lr': 0.01, 'nesterov': True}
-    """
-    trial = cfg.copy()
-    object.__setattr__(trial, "_changes", list(cfg._changes))
-    for key, value, is_new in split_additions(overrides):
-        trial._merge({key: value}, "command line", allow_list_keys=True, strict=not is_new)
-    object.__setattr__(cfg, "_cfg_dict", trial._cfg_dict)
-    object.__setattr__(cfg, "_changes", trial._changes)
-
-
-def _from_loaded(
-    data: dict[Any, Any],
-    source: Source,
-    filename: str | None,
-    env_variables: dict[str, str],
-    import_custom_modules: bool,
-) -> Config:
-    try:
-        node = fresh_node(data)
-    except RecursionError as err:
-        raise CircularBaseError("a value contains itself", filename=source.path) from err
-    _refuse_reserved(node, source.path, source)
-    if import_custom_modules and IMPORTS_KEY in node:
-        _import_custom_modules(node[IMPORTS_KEY], source)
-    cfg = Config.__new__(Config)
-    _set_slots(cfg, node, filename, source.full_text(), env_variables, source, [])
-    return cfg
-
-
-def _import_custom_modules(setting: Any, source: Source) -> None:
-    try:
-        names, allow_failed = imports_of(setting)
-    except ConfigError as err:
-        err.filename, err.lineno = place_in_files(source, [IMPORTS_KEY])
-        raise
-
-    def place_of(name: str) -> Place:
-        for each in reversed(list(source.walk())):
-            said = each.data.get(IMPORTS_KEY)
-            if said is not None and name in imports_of(said)[0]:
-                return place_in_files(each, [IMPORTS_KEY])
-        return source.path, None
-
-    import_modules(names, allow_failed, place_of)
-
-
 def _set_slots(cfg: Config, *values: Any) -> None:
     for name, value in zip(_SLOTS, values, strict=True):
         object.__setattr__(cfg, name, value)
     if cfg._source is not None:
-        remember(cfg)
+        mark(cfg._cfg_dict, cfg._source)
 
 
 def _with_content(cfg: Config, node: ConfigDict) -> Config:
@@ -554,16 +499,3 @@ def _rebuild_config(*values: Any) -> Config:
     cfg = Config.__new__(Config)
     _set_slots(cfg, *values)
     return cfg
-
-
-def _reserved(key: str) -> str:
-    return f"key {key!r} is reserved: Config has an attribute of that name"
-
-
-def _refuse_reserved(
-    node: ConfigDict, filename: str | None = None, source: Source | None = None
-) -> None:
-    for key in RESERVED_KEYS:
-        if key in node:
-            place = (filename, None) if source is None else place_in_files(source, [key])
-            raise ReservedKeyError(_reserved(key), filename=place[0], lineno=place[1])

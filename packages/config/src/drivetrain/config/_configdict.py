@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.config._errors import MissingKeyError, Place
+from drivetrain.config._errors import MergeError, MissingKeyError, Place, ReservedKeyError
 from drivetrain.config._lazy import LazyObject, is_lazy
-from drivetrain.config._live import place_of_node
 from drivetrain.config._merge import merge_dicts
+from drivetrain.config._node_place import NodePlace, added_by_program, line_of
 
 # Values of these types are shared between copies and never converted.
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, LazyObject})
@@ -43,7 +43,9 @@ class ConfigDict(dict[Any, Any]):
         {'optimizer': {'type': 'SGD', 'lr': 0.1, 'momentum': 0.9}}
     """
 
-    __slots__ = ()  # attributes are keys: no dict per instance, and a quicker miss
+    # Attributes are keys: no dict per instance, and a quicker miss.
+    __slots__ = ("_place_",)
+    _place_: NodePlace
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)
@@ -61,19 +63,19 @@ class ConfigDict(dict[Any, Any]):
         def __getattribute__(self, name: str) -> Any:
             if name in _METHOD_NAMES:
                 return dict.__getattribute__(self, name)
-            try:
-                return self[name]
-            except MissingKeyError:
-                if hasattr(type(self), name):  # a method of a subclass
-                    return dict.__getattribute__(self, name)
-                raise
+            return self[name]
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            super().__init_subclass__(**kwargs)
+            if "__getattribute__" not in vars(cls):
+                cls.__getattribute__ = _methods_first
 
     def __missing__(self, key: Any) -> Any:
-        raise MissingKeyError(key, self, partial(place_of_node, self))
+        raise MissingKeyError(key, self, partial(_line_in, self))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _METHOD_NAMES:
-            raise AttributeError(
+            raise ReservedKeyError(
                 f"{name!r} is a method of ConfigDict and cannot be a key by attribute; "
                 f"write cfg[{name!r}] = ..."
             )
@@ -84,12 +86,13 @@ class ConfigDict(dict[Any, Any]):
 
     def __delitem__(self, key: Any) -> None:
         if key not in self:
-            raise MissingKeyError(key, self, partial(place_of_node, self))
+            raise MissingKeyError(key, self, partial(_line_in, self))
         dict.__delitem__(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if type(value) not in _ATOMS:
             value = adopt(value)
+            mark_added(value, self)
         _put(self, key, value)
         if is_lazy(value):
             dict.__setattr__(self, "__class__", LazyConfigDict)
@@ -116,7 +119,11 @@ class ConfigDict(dict[Any, Any]):
         Raises:
             MergeError: If a dict meets a value that is no dict.
         """
-        merged = merge_dicts(self, other)
+        try:
+            merged = merge_dicts(self, other)
+        except MergeError as err:
+            err.filename, err.lineno = _line_in(self, err.path.split(".")[:1])
+            raise
         self.clear()
         self.update(merged)
 
@@ -130,11 +137,11 @@ class ConfigDict(dict[Any, Any]):
         """Remove ``key`` and return its value, or ``default`` if it is not there."""
         if key in self or default:
             return dict.pop(self, key, *default)
-        raise MissingKeyError(key, self, partial(place_of_node, self))
+        raise MissingKeyError(key, self, partial(_line_in, self))
 
     def copy(self) -> ConfigDict:
         """A new node with the same values; nested nodes are shared."""
-        return _node_of_items(dict.items(self), type(self))
+        return _at_place_of(self, _node_of_items(dict.items(self), type(self)))
 
     def to_dict(self) -> dict[Any, Any]:
         """Plain dicts and lists all the way down; lazy references become their dotted paths."""
@@ -166,9 +173,10 @@ class ConfigDict(dict[Any, Any]):
 
     def __config_place__(self) -> Place:
         """File and line of this node, for whoever finds a mistake in it (a registry, say)."""
-        return place_of_node(self)
+        return _line_in(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # Without its place: that is the whole text of its files. A config brings it along.
         return _rebuild_node, (type(self), dict(dict.items(self)))
 
 
@@ -186,10 +194,15 @@ class LazyConfigDict(ConfigDict):
         value = dict.__getitem__(self, key)
         return value.build() if type(value) is LazyObject else value
 
-    if sys.version_info >= (3, 12) and not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        pass
+    elif sys.version_info >= (3, 12):
 
         def __getattr__(self, name: str) -> Any:
             return self[name]
+
+    else:
+        __getattribute__ = ConfigDict.__getattribute__  # it has no methods of its own names
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Value of ``key``, imported if it is a lazy reference, or ``default``."""
@@ -219,6 +232,68 @@ class LazyConfigDict(ConfigDict):
 
 _METHOD_NAMES = frozenset(dir(LazyConfigDict))
 _NODES = (ConfigDict, LazyConfigDict)
+# The slot's own C functions: quicker than by name, and no look-up among the keys.
+_get_place, _set_place = ConfigDict._place_.__get__, ConfigDict._place_.__set__  # type: ignore[attr-defined]
+
+
+def _methods_first(self: ConfigDict, name: str) -> Any:
+    """How attributes of a subclass are found before Python 3.12: it may have more methods."""
+    if name not in _METHOD_NAMES and dict.__contains__(self, name):
+        return self[name]
+    if hasattr(type(self), name):
+        return dict.__getattribute__(self, name)
+    return self[name]
+
+
+def place_of(node: ConfigDict) -> NodePlace | None:
+    """Where ``node`` stands in files; ``None`` if it never did."""
+    try:
+        return _get_place(node)
+    except AttributeError:
+        return None
+
+
+def _line_in(node: ConfigDict, keys: Iterable[object] = ()) -> Place:
+    place = place_of(node)
+    return (None, None) if place is None else line_of(place, keys)
+
+
+def _at_place_of(node: ConfigDict, copied: ConfigDict) -> ConfigDict:
+    try:
+        _set_place(copied, _get_place(node))
+    except AttributeError:
+        pass  # it has none
+    return copied
+
+
+def mark(value: Any, place: NodePlace) -> None:
+    """Let ``value`` and all nodes in it that have no place yet know that they stand at ``place``.
+
+    Args:
+        value: Nodes, lists and tuples.
+        place: Of ``value``.
+    """
+    waiting, lists = [(value, place)], set()
+    while waiting:
+        value, place = waiting.pop()
+        if isinstance(value, ConfigDict):
+            if place_of(value) is not None:
+                continue
+            _set_place(value, place)
+            items: Iterable[tuple[Any, Any]] = dict.items(value)
+        elif isinstance(value, (list, tuple)) and id(value) not in lists:
+            lists.add(id(value))  # a program may have put a list into itself
+            items = enumerate(value)
+        else:
+            continue
+        waiting += [(item, (place, key)) for key, item in items if type(item) not in _ATOMS]
+
+
+def mark_added(value: Any, node: ConfigDict) -> None:
+    """The same for what a program puts into ``node``."""
+    place = place_of(node)
+    if place is not None:
+        mark(value, added_by_program(place))
 
 
 def _built(value: Any) -> Any:
@@ -323,7 +398,7 @@ def _deepcopy_node(node: ConfigDict, memo: dict[int, Any]) -> ConfigDict:
     if known is not None:
         return known
     kind = type(node)
-    result = kind.__new__(kind)
+    result = _at_place_of(node, kind.__new__(kind))
     memo[id(node)] = result
     for key, item in dict.items(node):
         _put(result, key, item if type(item) in _ATOMS else _deepcopy(item, memo))

@@ -18,7 +18,8 @@ def imports_of(setting: Any) -> tuple[list[str], bool]:
     Raises:
         ConfigError: If it has another form.
     """
-    known = isinstance(setting, dict) and not set(setting) - {"imports", "allow_failed_imports"}
+    parts = {"imports", "allow_failed_imports", "_delete_"}
+    known = isinstance(setting, dict) and not set(setting) - parts
     names: Any = dict.get(setting, "imports", ()) if known else None
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):

@@ -7,7 +7,7 @@ from typing import Any
 
 from drivetrain.config._errors import ConfigParseError, DuplicateKeyError, UnsafeConfigError
 from drivetrain.config._safe import MAX_ALIASES, MAX_DEPTH
-from drivetrain.config._sources import Format
+from drivetrain.config._sources import Format, deepest_line
 from drivetrain.config._templates import Marks
 
 
@@ -62,7 +62,9 @@ def _parse_json(text: str, filename: str) -> Any:
         err.filename = filename
         raise
     except (RecursionError, ValueError) as err:  # nested too deeply; an endless number
-        raise ConfigParseError(f"not usable JSON: {err}", filename=filename) from err
+        raise ConfigParseError(
+            f"not usable JSON: {err}", filename=filename, lineno=deepest_line(text)
+        ) from err
 
 
 def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@
     │   └── UnknownBaseValueError     KeyError, AttributeError   ``_base_.x`` is in no base
     ├── CircularBaseError         RecursionError     a file inherits from itself
     ├── DuplicateKeyError         KeyError           two bases define one key
-    ├── ReservedKeyError          KeyError           a key that ``Config`` needs for itself
+    ├── ReservedKeyError          KeyError, AttributeError   a key that ``Config`` needs itself
     ├── MixedStyleError           TypeError          ``_base_`` and ``read_base`` in one chain
     ├── MergeError                TypeError          a dict meets something that is no dict
     ├── ListIndexError            IndexError, KeyError       no such element to override
@@ -125,8 +125,8 @@ class DuplicateKeyError(ConfigError, KeyError):
     """Two bases of one file define the same key."""
 
 
-class ReservedKeyError(ConfigError, KeyError):
-    """A config uses a key that is an attribute of ``Config`` itself."""
+class ReservedKeyError(ConfigError, KeyError, AttributeError):
+    """A key is to be set that is an attribute of ``Config`` itself, or a method by attribute."""
 
 
 class MixedStyleError(ConfigError, TypeError):
@@ -154,7 +154,24 @@ class ListIndexError(_AtPathError, IndexError, KeyError):
 
 
 class OverrideSyntaxError(ConfigError, ValueError):
-    """An override is not of the form ``key=value``."""
+    """An override is not of the form ``key=value``.
+
+    Attributes:
+        argument: The argument, as it was given.
+        position: Which one of the command line it is, counted from 1; ``None`` if it came alone.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        argument: str | None = None,
+        position: int | None = None,
+        **place: Any,
+    ) -> None:
+        super().__init__(message, **place)
+        self.argument = argument
+        self.position = position
 
 
 class UnknownKeyError(ConfigError, KeyError):
@@ -185,7 +202,7 @@ class MissingKeyError(ConfigError, KeyError, AttributeError):
         self,
         key: object,
         available: Iterable[object] = (),
-        find_place: Callable[[], Place] | None = None,
+        find_place: Callable[[list[str]], Place] | None = None,
     ) -> None:
         super().__init__("")
         self.args = (key,)
@@ -208,7 +225,8 @@ class MissingKeyError(ConfigError, KeyError, AttributeError):
     def _know_place(self) -> None:
         if self._find_place is not None and self.filename is None:
             try:
-                self.filename, self.lineno = self._find_place()
+                near = nearest_names(self.key, self.available)
+                self.filename, self.lineno = self._find_place(near)
             except Exception:  # an error must not fail because of its decoration
                 self.filename = self.lineno = None
         self._find_place = None

@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from drivetrain.config._configdict import ConfigDict
-from drivetrain.config._custom_imports import IMPORTS_KEY, joined_imports
+from drivetrain.config._custom_imports import IMPORTS_KEY, imports_of, joined_imports
 from drivetrain.config._data_file import parse_data
 from drivetrain.config._errors import (
     CircularBaseError,
     ConfigError,
     DuplicateKeyError,
     MixedStyleError,
+    UnsafeConfigError,
 )
 from drivetrain.config._inherited import BaseView, Inherited
-from drivetrain.config._merge import merge_dicts, without_delete_keys
+from drivetrain.config._merge import DELETE_KEY, merge_dicts, without_delete_keys
+from drivetrain.config._node_place import line_of_paths
 from drivetrain.config._origin import locate
 from drivetrain.config._overrides import split_path
 from drivetrain.config._pure_python import PureModule, run_pure
@@ -94,7 +96,7 @@ class Loader:
             self._root.require(path, *(asked_by or (None, None)))
         if "::" in path:
             path, scope = resolve_package_path(path, asked_by=asked_by)
-        file_format = format_of(path)
+        file_format = format_of(path, asked_by=asked_by)
         with self._opened(path, asked_by):
             text = read_text(path, asked_by=asked_by)
             data, source = self.load_text(text, file_format, path)
@@ -110,7 +112,7 @@ class Loader:
         source = Source(filename, file_format, text)
         if self._root is not None:
             data = self._load_text_style(source) if file_format == "py" else self._load_data(source)
-            require_small(data, filename, None)
+            _require_small(data, source)
             return data, source
         if file_format == "py":
             source.style = self._style_of(text, filename)
@@ -172,7 +174,7 @@ class Loader:
             },
         )
         run_config(compile_config(source.code, source.path), namespace, source.path)
-        source.data = config_keys(namespace, source.code)
+        source.data = config_keys(namespace, source.code, source.path)
         return self._finish(source, inherited.data)
 
     def _load_data(self, source: Source) -> dict[Any, Any]:
@@ -183,7 +185,8 @@ class Loader:
         safe = self._root is not None
         raw = parse_data(source.code, source.format, source.path, marks, safe=safe)
         if safe:
-            require_small(raw, source.path, 1)
+            source.data = raw
+            _require_small(raw, source)
         inherited = Inherited(source.path)
         if BASE_KEY in raw:
             names = marks.resolve(raw.pop(BASE_KEY), inherited.value)
@@ -244,6 +247,11 @@ class Loader:
     def _finish(self, source: Source, inherited: dict[Any, Any]) -> dict[Any, Any]:
         """Own content over the inherited one."""
         own = source.data
+        try:
+            imports_of(own.get(IMPORTS_KEY, {}))
+        except ConfigError as err:
+            err.filename, err.lineno = line_of_paths(source, [[IMPORTS_KEY]])
+            raise
         if DEPRECATION_KEY in own:
             _warn_deprecated(source.path, own.pop(DEPRECATION_KEY))
         if not source.bases:
@@ -316,6 +324,27 @@ def _outside_of_strings(
     return (pure if any(map(is_read_base, nodes)) else None), based
 
 
+def _require_small(data: dict[Any, Any], source: Source) -> None:
+    """Check the size of what a stranger's file says, its bases included."""
+    try:
+        require_small(data, source.path, None)
+    except UnsafeConfigError as err:
+        large = [key for key in data if _is_large(data[key], source.path)]
+        paths = [[str(large[0])]] if large else []
+        _, err.lineno = line_of_paths(source, paths)
+        if not large and source.bases:
+            err.lineno = _line_of(source.text, BASE_KEY)
+        raise
+
+
+def _is_large(value: Any, filename: str) -> bool:
+    try:
+        require_small(value, filename, None)
+    except UnsafeConfigError:
+        return True
+    return False
+
+
 def with_scope(data: dict[Any, Any], scope: str) -> dict[Any, Any]:
     """``data`` whose outermost nodes (dicts with ``type``) carry ``_scope_``."""
     return {key: _scoped(value, scope) for key, value in dict.items(data)}
@@ -350,7 +379,7 @@ def _imports_third_party(text: str) -> bool:
 
 
 def _mentions_delete(source: Source) -> bool:
-    return "_delete_" in source.text or bool(source.templates)
+    return DELETE_KEY in source.text or bool(source.templates)
 
 
 def _defines(source: Source, key: Any) -> bool:

@@ -110,11 +110,32 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     key = key.strip()
-    if not equals or not all(key.lstrip("+").split(".")):
+    path = key.removeprefix("+")
+    if not equals or path.startswith("+") or not all(path.split(".")):
         raise OverrideSyntaxError(
-            f"{text!r} is no override; write key=value, for example optimizer.lr=0.01"
+            f"{text!r} is no override; write key=value, for example optimizer.lr=0.01",
+            argument=text,
         )
-    return key, parse_value(value)
+    try:
+        return key, parse_value(value)
+    except OverrideSyntaxError as err:
+        raise OverrideSyntaxError(f"{text!r}: {err.message}", argument=text) from err
+    except RecursionError as err:
+        raise OverrideSyntaxError(f"{text[:60]!r}...: nested too deeply", argument=text) from err
+
+
+def parse_arguments(arguments: Sequence[str]) -> list[tuple[str, Any]]:
+    """The same for the arguments of a command line; an error tells which of them it is about."""
+    parsed = []
+    for position, text in enumerate(arguments, 1):
+        try:
+            parsed.append(parse_override(text))
+        except OverrideSyntaxError as err:
+            err.position = position
+            if len(arguments) > 1:
+                err.message = f"override {position} of {len(arguments)}: {err.message}"
+            raise
+    return parsed
 
 
 def split_path(path: str) -> list[str]:
@@ -227,8 +248,7 @@ def _find(node: Any, parts: Sequence[str]) -> tuple[bool, Any]:
 
 def split_additions(overrides: Iterable[str]) -> list[tuple[str, Any, bool]]:
     """Key, value, and whether the key may be new, of each ``key=value`` or ``+key=value``."""
-    parsed = []
-    for text in overrides:
-        key, value = parse_override(text)
-        parsed.append((key.removeprefix("+"), value, key.startswith("+")))
-    return parsed
+    return [
+        (key.removeprefix("+"), value, key.startswith("+"))
+        for key, value in parse_arguments(list(overrides))
+    ]

@@ -14,7 +14,7 @@ from drivetrain.config._configdict import fresh
 from drivetrain.config._errors import ConfigFileNotFoundError, ConfigImportError, nearest_hint
 from drivetrain.config._lazy import LazyObject
 from drivetrain.config._python_file import bound_names, compile_config, run_config
-from drivetrain.config._sources import package_folder
+from drivetrain.config._sources import missing_file, package_folder
 
 ReadFile = Callable[[str, int], "PureModule"]
 
@@ -62,7 +62,7 @@ def run_pure(text: str, filename: str, read: ReadFile) -> PureModule:
         "__builtins__": {**vars(builtins), "__import__": importer},
     }
     run_config(compile_config(text, filename), namespace, filename)
-    bound = bound_names(text)
+    bound = bound_names(text, filename)
     own_helpers = bound.helping - bound.from_bases
     module = PureModule(filename, {}, {})
     for key, value in namespace.items():
@@ -145,9 +145,9 @@ class _Importer:
         files = {each: os.path.join(path, f"{each}.py") for each in names}
         missing = [file for file in files.values() if not os.path.isfile(file)]
         if missing or not names:
+            file = path + ".py" if parts and not os.path.isdir(path) else (missing or [path])[0]
             raise ConfigFileNotFoundError(
-                f"no config {'.' * level + name!r}: there is no file "
-                f"{path + '.py' if parts else missing[0] if missing else path!r}",
+                f"no config {'.' * level + name!r}: {missing_file(file)}",
                 filename=self._filename,
                 lineno=lineno,
             )

@@ -18,6 +18,7 @@ from drivetrain.config._errors import (
     ConfigParseError,
     nearest_hint,
 )
+from drivetrain.config._sources import deepest_line
 
 BASE_KEY = "_base_"
 _HELPER_TYPES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
@@ -52,7 +53,7 @@ def compile_config(source: str, filename: str) -> types.CodeType:
     Raises:
         ConfigParseError: If it is not valid Python.
     """
-    with _parse_errors(filename):
+    with _parse_errors(source, filename):
         return compile(source, filename, "exec", dont_inherit=True)
 
 
@@ -62,12 +63,12 @@ def parse_config(source: str, filename: str) -> ast.Module:
     Raises:
         ConfigParseError: If it is not valid Python.
     """
-    with _parse_errors(filename):
+    with _parse_errors(source, filename):
         return ast.parse(source, filename)
 
 
 @contextmanager
-def _parse_errors(filename: str) -> Iterator[None]:
+def _parse_errors(source: str, filename: str) -> Iterator[None]:
     try:
         yield
     except (SyntaxError, ValueError) as err:  # ValueError: a null byte, before 3.12
@@ -79,7 +80,8 @@ def _parse_errors(filename: str) -> Iterator[None]:
             f"not valid Python: {reason}{shown}", filename=filename, lineno=line
         ) from err
     except (RecursionError, MemoryError) as err:
-        raise ConfigParseError("nested too deeply to be parsed", filename=filename) from err
+        line = deepest_line(source)
+        raise ConfigParseError("nested too deeply", filename=filename, lineno=line) from err
 
 
 def run_config(code: types.CodeType, namespace: dict[str, Any], filename: str) -> None:
@@ -119,7 +121,7 @@ def line_in_file(err: BaseException, filename: str) -> int | None:
     return lineno
 
 
-def config_keys(namespace: dict[str, Any], source: str) -> dict[str, Any]:
+def config_keys(namespace: dict[str, Any], source: str, filename: str) -> dict[str, Any]:
     """The keys that a text-style Python config defines: its assignments, nothing that only helps.
 
     Modules, functions and classes are no keys, nor is a name that only an import, a loop or a
@@ -127,7 +129,7 @@ def config_keys(namespace: dict[str, Any], source: str) -> dict[str, Any]:
     """
     helpers: set[str] = set()
     if re.search(_BINDS_HELPERS, source):  # parsing is not free
-        names = bound_names(source)
+        names = bound_names(source, filename)
         helpers = names.helping - names.assigned
     return {
         key: value
@@ -154,10 +156,10 @@ class BoundNames:
         self.from_bases: set[str] = set()
 
 
-def bound_names(source: str) -> BoundNames:
+def bound_names(source: str, filename: str) -> BoundNames:
     """Names that ``source`` binds at module level."""
     names = BoundNames()
-    _collect_names(ast.parse(source), names, under_read_base=False)
+    _collect_names(parse_config(source, filename), names, under_read_base=False)
     return names
 
 

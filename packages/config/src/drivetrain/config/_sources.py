@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -76,8 +77,12 @@ def _outline(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else repr(value)
 
 
-def format_of(path: str) -> Format:
+def format_of(path: str, *, asked_by: tuple[str, int | None] | None = None) -> Format:
     """Format of a file by its extension.
+
+    Args:
+        path: The file.
+        asked_by: File and line that named it, for errors.
 
     Raises:
         UnsupportedFormatError: If it is none of the three.
@@ -86,7 +91,9 @@ def format_of(path: str) -> Format:
     if extension not in _FORMATS:
         raise UnsupportedFormatError(
             f"{path}: a config is a .py, .json, .yaml or .yml file, "
-            + (f"not {extension}" if extension else "and this name has no extension")
+            + (f"not {extension}" if extension else "and this name has no extension"),
+            filename=asked_by[0] if asked_by else None,
+            lineno=asked_by[1] if asked_by else None,
         )
     return _FORMATS[extension]
 
@@ -113,16 +120,15 @@ def read_text(path: str, *, asked_by: tuple[str, int | None] | None = None) -> s
     Raises:
         ConfigFileNotFoundError: If it is not there; the nearest names beside it are offered.
     """
-    filename, lineno = asked_by or (None, None)
+    filename, lineno = asked_by or (path, None)
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError) as err:
-        raise ConfigFileNotFoundError(
-            _missing_file_message(path), filename=filename, lineno=lineno
-        ) from err
+        raise ConfigFileNotFoundError(missing_file(path), filename=filename, lineno=lineno) from err
     except UnicodeDecodeError as err:
-        raise ConfigParseError(f"not UTF-8 text: {err}", filename=path) from err
+        line = err.object.count(b"\n", 0, err.start) + 1
+        raise ConfigParseError(f"not UTF-8 text: {err}", filename=path, lineno=line) from err
     except (OSError, ValueError) as err:  # a folder, no permission; a null byte in the name
         raise ConfigReadError(
             f"cannot read config file {path[:200]!r}: {getattr(err, 'strerror', None) or err}",
@@ -131,12 +137,30 @@ def read_text(path: str, *, asked_by: tuple[str, int | None] | None = None) -> s
         ) from err
 
 
-def _missing_file_message(path: str) -> str:
+def missing_file(path: str) -> str:
+    """The message about a config file that is not there, with the nearest ones in its folder."""
+    path = os.path.abspath(path)
     folder, name = os.path.split(path)
-    if not os.path.isdir(folder or "."):
+    if not os.path.isdir(folder):
         return f"no config file {path!r}: there is no folder {folder!r}"
-    beside = [each for each in os.listdir(folder or ".") if os.path.splitext(each)[1] in _FORMATS]
-    return f"no config file {path!r}{nearest_hint(name, sorted(beside)) if beside else ''}"
+    beside = [each for each in os.listdir(folder) if os.path.splitext(each)[1] in _FORMATS]
+    hint = nearest_hint(name, sorted(beside)).replace("; it has", "; that folder has")
+    return f"no config file {path!r}{hint if beside else '; that folder has no config'}"
+
+
+def deepest_line(text: str) -> int:
+    """Line of a text that is nested too deeply for its parser: there it is deepest, or longest."""
+    deepest, depth = (0, 0, 1), 0
+    for lineno, line in enumerate(text.split("\n"), 1):
+        top = depth
+        for bracket in re.findall(r"[\[\](){}]", line):
+            depth += 1 if bracket in "[({" else -1
+            top = max(top, depth)
+        nesting = top + (len(line) - len(line.lstrip())) // 2
+        # Below that depth it is no nest of brackets but a chain of operators.
+        rank = (nesting if nesting > 50 else 0, len(line), -lineno)
+        deepest = max(deepest, rank)
+    return abs(deepest[2])
 
 
 def package_folder(package: str) -> str | None:

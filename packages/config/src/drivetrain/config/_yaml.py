@@ -7,11 +7,13 @@ where YAML is read or written.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from drivetrain.config._errors import ConfigParseError, DuplicateKeyError
+from drivetrain.config._sources import deepest_line
 from drivetrain.config._templates import Marks
 
 # YAML 1.1 asks for a dot in a float, and reads 1e-3 as a string; JSON, Python and YAML 1.2 do not.
@@ -46,11 +48,15 @@ def load_yaml(text: str, filename: str, marks: Marks, *, fast: bool) -> Any:
 
     loader_type.add_constructor(_TEXT, construct_text)
     try:
-        loader = loader_type(text)
+        loader, node = loader_type(text), None
         try:
             node = loader.get_single_node()
             require_single_keys(node, filename)
             return None if node is None else loader.construct_document(node)
+        except ValueError as err:  # a month 13
+            line = _line_of_bad_scalar(loader, node)
+            message = f"not usable YAML: {err}"
+            raise ConfigParseError(message, filename=filename, lineno=line) from err
         finally:
             loader.dispose()
     except yaml.YAMLError as err:
@@ -61,8 +67,35 @@ def load_yaml(text: str, filename: str, marks: Marks, *, fast: bool) -> Any:
             filename=filename,
             lineno=None if mark is None else mark.line + 1,
         ) from err
-    except (RecursionError, ValueError) as err:  # nested too deeply; a month 13
-        raise ConfigParseError(f"not usable YAML: {err}", filename=filename) from err
+    except RecursionError as err:
+        line = deepest_line(text)
+        raise ConfigParseError("nested too deeply", filename=filename, lineno=line) from err
+
+
+def _line_of_bad_scalar(loader: Any, root: Any) -> int | None:
+    """Line of the value that cannot be built."""
+    for node in _nodes_below(root):
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                loader.construct_object(node)
+            except ValueError:
+                return node.start_mark.line + 1
+    return None
+
+
+def _nodes_below(root: Any) -> Iterator[Any]:
+    """Each node once, though aliases lead to it twice; mappings give keys and values."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def require_single_keys(root: Any, filename: str) -> None:
@@ -71,18 +104,11 @@ def require_single_keys(root: Any, filename: str) -> None:
     Raises:
         DuplicateKeyError: If one has; the line is named.
     """
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting.extend(node.value)
+    for node in _nodes_below(root):
+        if not isinstance(node, yaml.MappingNode):
             continue
         keys: set[tuple[str, str]] = set()
-        for key, value in node.value:
-            waiting += [key, value]
+        for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
                 continue
             if (key.tag, key.value) in keys:
