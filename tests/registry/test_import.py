@@ -99,7 +99,8 @@ def test_all_is_what_the_package_exposes():
         for name, value in vars(drivetrain.registry).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert {*drivetrain.registry.__all__} == {*exposed, "__version__"}
+    on_demand = {*drivetrain.registry._ON_DEMAND}
+    assert {*drivetrain.registry.__all__} == {*exposed, *on_demand, "__version__"}
     assert len(set(drivetrain.registry.__all__)) == len(drivetrain.registry.__all__)
 
 

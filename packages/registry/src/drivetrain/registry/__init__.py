@@ -1,5 +1,7 @@
 """Registries of components, built from config nodes and found through entry points."""
 
+import importlib
+
 from drivetrain.registry.__about__ import __version__
 from drivetrain.registry._build import (
     build_from_cfg,
@@ -17,6 +19,7 @@ from drivetrain.registry._errors import (
     ContractError,
     DuplicateNameError,
     InstanceError,
+    MissingPrerequisiteError,
     MissingTypeError,
     NodeError,
     RegistrationError,
@@ -88,6 +91,7 @@ __all__ = [
     "InstanceError",
     "ManagerMeta",
     "ManagerMixin",
+    "MissingPrerequisiteError",
     "MissingTypeError",
     "NodeError",
     "Problem",
@@ -104,9 +108,78 @@ __all__ = [
     "build_runner_from_cfg",
     "build_scheduler_from_cfg",
     "building",
+    "call_command",
     "check",
+    "check_prerequisites",
     "count_registered_modules",
     "current_path",
+    "deprecated_api_warning",
+    "deprecated_function",
+    "digit_version",
+    "get_installed_path",
+    "get_object_from_string",
+    "has_method",
+    "import_modules_from_strings",
     "init_default_scope",
+    "install_package",
+    "is_installed",
+    "is_method_overridden",
+    "mmcv_full_available",
+    "package2module",
+    "requires_executable",
+    "requires_package",
     "traverse_registry_tree",
 ]
+
+# Not needed to register and build, and slow to import (importlib.metadata, subprocess): fetched at
+# the first use.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from drivetrain.registry._installed import (
+        call_command,
+        check_prerequisites,
+        deprecated_api_warning,
+        deprecated_function,
+        digit_version,
+        get_installed_path,
+        install_package,
+        is_installed,
+        mmcv_full_available,
+        package2module,
+        requires_executable,
+        requires_package,
+    )
+    from drivetrain.registry._lookup import (
+        get_object_from_string,
+        has_method,
+        import_modules_from_strings,
+        is_method_overridden,
+    )
+del TYPE_CHECKING
+
+_ON_DEMAND = {
+    "call_command": "drivetrain.registry._installed",
+    "check_prerequisites": "drivetrain.registry._installed",
+    "deprecated_api_warning": "drivetrain.registry._installed",
+    "deprecated_function": "drivetrain.registry._installed",
+    "digit_version": "drivetrain.registry._installed",
+    "get_installed_path": "drivetrain.registry._installed",
+    "get_object_from_string": "drivetrain.registry._lookup",
+    "has_method": "drivetrain.registry._lookup",
+    "import_modules_from_strings": "drivetrain.registry._lookup",
+    "install_package": "drivetrain.registry._installed",
+    "is_installed": "drivetrain.registry._installed",
+    "is_method_overridden": "drivetrain.registry._lookup",
+    "mmcv_full_available": "drivetrain.registry._installed",
+    "package2module": "drivetrain.registry._installed",
+    "requires_executable": "drivetrain.registry._installed",
+    "requires_package": "drivetrain.registry._installed",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ON_DEMAND[name]), name)
+    globals()[name] = value
+    return value

@@ -13,6 +13,7 @@
     ├── UsageError                TypeError       one of our functions got what it cannot use
     ├── InstanceError             RuntimeError    a named instance is missing, or exists already
     ├── ContractError             ImportError     a provider was written for another contract
+    ├── MissingPrerequisiteError  ImportError     a package or a program is not installed
     └── CheckError                ValueError      ``Report.raise_if_bad`` found mistakes
 """
 
@@ -146,6 +147,10 @@ class RegistrationError(RegistryError, TypeError):
 
 class UsageError(RegistryError, TypeError):
     """A function of this package was called with something of the wrong type."""
+
+
+class MissingPrerequisiteError(RegistryError, ImportError, RuntimeError):
+    """A function needs a package or a program that is not installed."""
 
 
 class InstanceError(RegistryError, RuntimeError):

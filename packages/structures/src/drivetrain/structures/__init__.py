@@ -7,11 +7,30 @@ from drivetrain.structures._errors import (
     FieldNameError,
     FieldShapeError,
     FieldTypeError,
+    SequenceLengthError,
+    SequenceTypeError,
     StructuresError,
 )
 from drivetrain.structures._instance_data import InstanceData
 from drivetrain.structures._label_data import LabelData
 from drivetrain.structures._pixel_data import PixelData
+from drivetrain.structures._sequences import (
+    apply_to,
+    concat_list,
+    is_list_of,
+    is_seq_of,
+    is_str,
+    is_tuple_of,
+    iter_cast,
+    list_cast,
+    slice_list,
+    to_1tuple,
+    to_2tuple,
+    to_3tuple,
+    to_4tuple,
+    to_ntuple,
+    tuple_cast,
+)
 
 __all__ = [
     "BaseDataElement",
@@ -22,6 +41,23 @@ __all__ = [
     "InstanceData",
     "LabelData",
     "PixelData",
+    "SequenceLengthError",
+    "SequenceTypeError",
     "StructuresError",
     "__version__",
+    "apply_to",
+    "concat_list",
+    "is_list_of",
+    "is_seq_of",
+    "is_str",
+    "is_tuple_of",
+    "iter_cast",
+    "list_cast",
+    "slice_list",
+    "to_1tuple",
+    "to_2tuple",
+    "to_3tuple",
+    "to_4tuple",
+    "to_ntuple",
+    "tuple_cast",
 ]

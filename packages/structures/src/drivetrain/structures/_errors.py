@@ -6,9 +6,11 @@
     ├── FieldNameError   (AttributeError)              the name is taken, reserved or unknown
     ├── FieldTypeError   (TypeError, AssertionError)   a value has the wrong type
     ├── FieldShapeError  (ValueError, AssertionError)  a value does not fit the others
-    └── ElementIndexError (IndexError)                 an index is out of range, or of no use here
+    ├── ElementIndexError (IndexError)                 an index is out of range, or of no use here
+    ├── SequenceTypeError (TypeError)                  what was given is no sequence, or no type
+    └── SequenceLengthError (ValueError, AssertionError)  the pieces do not make up the list
 
-Two of them are also ``AssertionError``, which code for the reference engine expects.
+Three of them are also ``AssertionError``, which code for the reference engine expects.
 """
 
 from __future__ import annotations
@@ -32,3 +34,11 @@ class FieldShapeError(StructuresError, ValueError, AssertionError):
 
 class ElementIndexError(StructuresError, IndexError):
     """An index is out of range, or has the wrong number of dimensions."""
+
+
+class SequenceTypeError(StructuresError, TypeError):
+    """What was given is no sequence, or no type."""
+
+
+class SequenceLengthError(StructuresError, ValueError, AssertionError):
+    """Pieces and the list to be cut have different lengths."""
