@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from drivetrain.fileio import (
     check_file_exist,
     find_vcs_root,
     fopen,
+    get_git_hash,
     is_abs,
     is_filepath,
     mkdir_or_exist,
@@ -108,3 +110,16 @@ def test_the_root_of_a_checkout_is_found_upwards(tmp_path: Path) -> None:
     assert find_vcs_root(tmp_path / "a" / "b") == str(tmp_path)
     assert find_vcs_root(tmp_path / "a" / "file") == str(tmp_path)
     assert find_vcs_root(tmp_path / "a", markers=[".nothing-has-this"]) is None
+
+
+def test_the_commit_of_the_working_folder_is_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert get_git_hash(fallback="none") == "none"
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    assert len(get_git_hash()) == 40
+    assert get_git_hash(digits=6) == get_git_hash()[:6]
+    with pytest.raises(TypeError, match="digits"):
+        get_git_hash(digits="6")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeGuard
@@ -116,6 +117,26 @@ def find_vcs_root(path: str | os.PathLike[str], markers: Sequence[str] | None = 
         if any((candidate / marker).exists() for marker in wanted):
             return str(candidate)
     return None
+
+
+def get_git_hash(fallback: str = "unknown", digits: int | None = None) -> str:
+    """Hash of the commit that the working folder's repository is at.
+
+    Args:
+        fallback: What to return where there is no repository, or no git.
+        digits: Digits to keep; all by default.
+
+    Raises:
+        TypeError: If ``digits`` is neither a number nor None.
+    """
+    if digits is not None and not isinstance(digits, int):
+        raise TypeError(f"get_git_hash: digits is an int or None, got {digits!r}")
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return fallback
+    return done.stdout.strip()[:digits]
 
 
 def _scan_files(

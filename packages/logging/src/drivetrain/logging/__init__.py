@@ -24,6 +24,7 @@ from drivetrain.logging._message_hub import MessageHub
 from drivetrain.logging._process import process_rank
 from drivetrain.logging._progress_bar import ProgressBar
 from drivetrain.logging._run_progress import RunProgress
+from drivetrain.logging._time_counter import TimeCounter
 from drivetrain.logging._timer import Timer, check_time
 from drivetrain.logging._track import (
     init_pool,
@@ -51,6 +52,7 @@ __all__ = [
     "ScalarTypeError",
     "ScalarValueError",
     "StateError",
+    "TimeCounter",
     "Timer",
     "TimerError",
     "UnknownLoggerError",

@@ -42,7 +42,14 @@ from drivetrain.model._initializers import (
     initialize,
 )
 from drivetrain.model._merge_dict import merge_dict
+from drivetrain.model._norm_layers import has_batch_norm, is_norm
 from drivetrain.model._stack_batch import stack_batch
+from drivetrain.model._torch_build import (
+    TORCH_VERSION,
+    is_jit_tracing,
+    is_rocm_pytorch,
+    torch_meshgrid,
+)
 from drivetrain.model._tta import BaseTTAModel
 from drivetrain.model._weight_init import (
     bias_init_with_prob,
@@ -58,6 +65,7 @@ from drivetrain.model._weight_init import (
 )
 
 __all__ = [
+    "TORCH_VERSION",
     "AveragingError",
     "BaseAveragedModel",
     "BaseDataPreprocessor",
@@ -94,13 +102,18 @@ __all__ = [
     "convert_sync_batchnorm",
     "detect_anomalous_params",
     "fuse_conv_bn",
+    "has_batch_norm",
     "initialize",
+    "is_jit_tracing",
     "is_model_wrapper",
+    "is_norm",
+    "is_rocm_pytorch",
     "kaiming_init",
     "merge_dict",
     "normal_init",
     "revert_sync_batchnorm",
     "stack_batch",
+    "torch_meshgrid",
     "trunc_normal_",
     "trunc_normal_init",
     "turn_on_activation_checkpointing",

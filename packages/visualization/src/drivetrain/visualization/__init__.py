@@ -34,6 +34,7 @@ from drivetrain.visualization._local_backend import LocalVisBackend
 from drivetrain.visualization._mlflow_backend import MLflowVisBackend
 from drivetrain.visualization._neptune_backend import NeptuneVisBackend
 from drivetrain.visualization._plot_run import plot_run
+from drivetrain.visualization._tensor_images import tensor2imgs
 from drivetrain.visualization._tensorboard_backend import TensorboardVisBackend
 from drivetrain.visualization._visualizer import Visualizer
 from drivetrain.visualization._wandb_backend import WandbVisBackend
@@ -72,6 +73,7 @@ __all__ = [
     "image_grid",
     "img_from_canvas",
     "plot_run",
+    "tensor2imgs",
     "tensor2ndarray",
     "value2list",
     "wait_continue",
