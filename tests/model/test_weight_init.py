@@ -26,6 +26,7 @@ from drivetrain.model import (
     update_init_info,
     xavier_init,
 )
+from drivetrain.registry import WEIGHT_INITIALIZERS
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +156,22 @@ def test_without_a_layer_nothing_is_initialized() -> None:
     initialize(net, {"type": "Constant", "val": 1, "override": {"name": "reg"}})
     assert torch.equal(net.feat.weight, before)
     assert constants(net.reg) == {"weight": 1, "bias": 0}
+
+
+def test_a_recipe_for_no_layer_warns_that_it_does_nothing(caplog_of) -> None:
+    lines = caplog_of(lambda: initialize(Net(), {"type": "Constant", "val": 1}))
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "init_cfg of Net: {'type': 'Constant', 'val': 1} initializes nothing"
+    )
+    assert caplog_of(lambda: initialize(Net(), {"type": "Fill"})) == []
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Fill")
+class Fill:
+    def __call__(self, module) -> None:
+        for param in module.parameters():
+            nn.init.constant_(param, 9)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -275,7 +276,8 @@ def initialize(
         init_cfg: A node of an initializer, or a list of them, applied in order. ``layer`` says
             which classes of modules inside are meant. ``override`` is a dict, or a list of them,
             whose ``name`` names a submodule that is initialized as a whole: by its own node, or
-            without a node by the outer one.
+            without a node by the outer one. With neither, an initializer that goes by layers
+            changes nothing, and a warning says so.
 
     Raises:
         ModelTypeError: If ``init_cfg`` or ``override`` is neither dict nor list.
@@ -290,7 +292,14 @@ def initialize(
     for cfg in _as_list(init_cfg, "init_cfg"):
         own = copy.deepcopy(dict(cfg))
         override = own.pop("override", None)
-        _apply_node(module, own)
+        initializer = _apply_node(module, own)
+        if override is None and getattr(initializer, "layer", None) == []:
+            print_log(
+                f"init_cfg of {type(module).__name__}: {dict(cfg)} initializes nothing, for it has "
+                "no 'layer', the names of the classes it is for, nor 'override'.",
+                logger="current",
+                level=logging.WARNING,
+            )
         if override is not None:
             own.pop("layer", None)  # a named module is initialized whatever its class
             for node in _as_list(override, "override"):
@@ -305,10 +314,11 @@ def _as_list(cfg: Any, what: str) -> list[Mapping[str, Any]]:
     return list(nodes)
 
 
-def _apply_node(module: nn.Module, cfg: Mapping[str, Any], wholemodule: bool = False) -> None:
+def _apply_node(module: nn.Module, cfg: Mapping[str, Any], wholemodule: bool = False) -> Any:
     initializer = WEIGHT_INITIALIZERS.build(cfg)
     initializer.wholemodule = wholemodule
     initializer(module)
+    return initializer
 
 
 def _apply_override(module: nn.Module, node: dict[str, Any], outer: Mapping[str, Any]) -> None:

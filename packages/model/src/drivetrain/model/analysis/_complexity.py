@@ -35,8 +35,8 @@ def get_model_complexity_info(
         model: The model.
         input_shape: Shape of one sample, such as ``(3, 224, 224)``; a batch of one random sample is
             used. A tuple of shapes for several inputs.
-        inputs: What to call the model with instead: a tensor, a tuple or list of arguments, or a
-            dict.
+        inputs: What to call the model with: a tensor, a tuple or list of arguments, or a dict.
+            Where it is given, ``input_shape`` is ignored, as in the reference engine.
         show_table: Also make the table.
         show_arch: Also make the printed form of the model with its costs.
 
