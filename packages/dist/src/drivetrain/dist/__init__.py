@@ -28,6 +28,7 @@ from drivetrain.dist._device import (
     is_xpu_available,
     reset_peak_memory,
 )
+from drivetrain.dist._engine_wrappers import ColossalAIModelWrapper, MMDeepSpeedEngineWrapper
 from drivetrain.dist._environment import collect_env, set_multi_processing
 from drivetrain.dist._errors import (
     BackendError,
@@ -82,10 +83,12 @@ from drivetrain.dist._transfer import cast_data_device, get_comm_device, get_dat
 
 __all__ = [
     "BackendError",
+    "ColossalAIModelWrapper",
     "DataMismatchError",
     "DistError",
     "GroupError",
     "LauncherError",
+    "MMDeepSpeedEngineWrapper",
     "MMDistributedDataParallel",
     "MMSeparateDistributedDataParallel",
     "PortableSyncBatchNorm",

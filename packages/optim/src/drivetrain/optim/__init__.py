@@ -5,8 +5,10 @@ from drivetrain.optim._accumulation import AccumulationPlan
 from drivetrain.optim._amp import AmpOptimWrapper
 from drivetrain.optim._apex import ApexOptimWrapper
 from drivetrain.optim._build import build_optim_wrapper, build_param_schedulers
+from drivetrain.optim._colossalai import ColossalAIOptimWrapper
 from drivetrain.optim._constructor import DefaultOptimWrapperConstructor
 from drivetrain.optim._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
+from drivetrain.optim._deepspeed import DeepSpeedOptimWrapper
 from drivetrain.optim._describe import describe
 from drivetrain.optim._errors import (
     AmbiguousUpdateError,
@@ -69,6 +71,7 @@ __all__ = [
     "AmpOptimWrapper",
     "ApexOptimWrapper",
     "BaseOptimWrapper",
+    "ColossalAIOptimWrapper",
     "ConstantLR",
     "ConstantMomentum",
     "ConstantParamScheduler",
@@ -78,6 +81,7 @@ __all__ = [
     "CosineRestartLR",
     "CosineRestartMomentum",
     "CosineRestartParamScheduler",
+    "DeepSpeedOptimWrapper",
     "DefaultOptimWrapperConstructor",
     "ExponentialLR",
     "ExponentialMomentum",

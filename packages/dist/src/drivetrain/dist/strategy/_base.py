@@ -250,6 +250,9 @@ class BaseStrategy(Surroundings, ABC):
         """Weights of the model, without prefixes of wrappers, on the CPU; called on all ranks."""
         return weights_to_cpu(get_state_dict(self._bare()))
 
+    def _weights_to_save(self, on_cpu: bool) -> dict[str, Any]:
+        return self.model_state_dict() if on_cpu else self._live_weights()
+
     def _live_weights(self) -> dict[str, Any]:
         """Weights where they are, for who copies them anyway."""
         if type(self).model_state_dict is not BaseStrategy.model_state_dict:  # another form
@@ -454,7 +457,7 @@ class BaseStrategy(Surroundings, ABC):
                 "time": time.strftime("%Y%m%d_%H%M%S"),
                 "drivetrain_version": __version__,
             },
-            "state_dict": self.model_state_dict() if on_cpu else self._live_weights(),
+            "state_dict": self._weights_to_save(on_cpu),
         }
         if save_optimizer and self.optim_wrapper is not None:
             checkpoint["optimizer"] = self.optim_state_dict()
