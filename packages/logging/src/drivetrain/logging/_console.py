@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from typing import TextIO
 
 DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
@@ -44,37 +45,35 @@ class LineFormatter(logging.Formatter):
         return self.formatMessage(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        level = record.levelname
-        if self.color and record.levelno in _COLORS:
-            level = f"{_COLORS[record.levelno]}{level}{_RESET}"
-        line = f"{self.formatTime(record, self.datefmt)} - {record.name} - {level} - "
+        message = record.message
         if record.levelno >= logging.ERROR:
-            line += f"{record.pathname} - {record.funcName or ''} - {record.lineno} - "
-        return line + record.message
+            message = f"{record.pathname} - {record.funcName or ''} - {record.lineno} - {message}"
+        return self.line(record.created, record.name, record.levelname, record.levelno, message)
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Write the time of a record; many are of the same second."""
-        second, text = self._second
-        if int(record.created) != second:
-            text = super().formatTime(record, datefmt)
-            self._second = (int(record.created), text)
-        return text
+    def line(self, created_s: float, name: str, level: str, level_number: int, text: str) -> str:
+        """Put a line together; many are of the same second."""
+        second, stamp = self._second
+        if second != int(created_s):
+            second = int(created_s)
+            stamp = time.strftime(DATE_FORMAT, time.localtime(second))
+            self._second = (second, stamp)
+        if self.color and level_number in _COLORS:
+            level = f"{_COLORS[level_number]}{level}{_RESET}"
+        return f"{stamp} - {name} - {level} - {text}"
 
 
 class LineFileHandler(logging.FileHandler):
-    """Write lines to a file: what ``FileHandler`` does, in fewer calls."""
+    """Write lines to a file, at once on their way to the disk."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, and hand it to the system: it survives the process."""
-        stream = self.stream
-        if stream is None:  # not open yet, or not any more
-            super().emit(record)
-            return
-        try:
-            stream.write(self.format(record) + "\n")
-            stream.flush()
-        except Exception:  # as every handler of the standard library does: logging must not kill
-            self.handleError(record)
+    def __init__(self, path: str, mode: str) -> None:
+        super().__init__(path, mode, encoding="utf-8")
+        self.line_formatter = self.formatter = LineFormatter()
+
+    def write_line(self, line: str) -> None:
+        """Write a line that is formatted already."""
+        with self.lock:
+            self.stream.write(line + "\n")
+            self.stream.flush()
 
 
 class ConsoleHandler(logging.Handler):
@@ -89,17 +88,33 @@ class ConsoleHandler(logging.Handler):
         self._plain = LineFormatter()
         self._colored = LineFormatter(color=True)
 
+    @property
+    def line_formatter(self) -> LineFormatter:
+        """What makes a line for the terminal, or for the file that stands in its place."""
+        return self._colored if colors_wanted(sys.stdout) else self._plain
+
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record for the terminal, or for the file that stands in its place."""
-        formatter = self.formatter
-        if formatter is None:
-            formatter = self._colored if colors_wanted(sys.stdout) else self._plain
-        return formatter.format(record)
+        """Format a record."""
+        return (self.formatter or self.line_formatter).format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one record."""
         try:
-            sys.stdout.write(self.format(record) + "\n")
-            sys.stdout.flush()
+            self.write_line(self.format(record))
         except Exception:  # as every handler of the standard library does: logging must not kill
             self.handleError(record)
+
+    def write_line(self, line: str) -> None:
+        """Write a line that is formatted already."""
+        with self.lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+def takes_lines(handler: logging.Handler) -> bool:
+    """Tell whether a handler is one of these, as it was made: it needs no record to show a line."""
+    if handler.filters:
+        return False
+    if type(handler) is ConsoleHandler:
+        return handler.formatter is None
+    return type(handler) is LineFileHandler and handler.formatter is handler.line_formatter

@@ -8,6 +8,7 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from drivetrain.logging._errors import (
@@ -123,8 +124,8 @@ class HistoryBuffer:
         torch = sys.modules.get("torch")
         if type(count) is int and torch is not None and type(value) is torch.Tensor:
             # Each loss of each step comes by here: what as_scalar does, with no more calls.
-            if value.is_cpu and not value.ndim:
-                self._values.append(value.tolist())  # it is here: there is nothing to wait for
+            if value.is_cpu and type(number := value.tolist()) is float:
+                self._values.append(number)  # it was here: there is nothing to wait for
                 self._counts.append(count)
                 return
             if value.requires_grad:
@@ -225,17 +226,23 @@ class HistoryBuffer:
         Raises:
             ScalarValueError: If nothing was logged, or the window is below 1.
         """
+        import numpy as np  # heavy: only readers pay for it
+
+        return np.float64(self.recent_mean(window_size))
+
+    def recent_mean(self, window_size: int | None = None) -> float:
+        """Return what :meth:`mean` does as a plain float; a log line asks that of each figure."""
         reach = self._reach(window_size)
         if reach is None:
-            import numpy as np  # heavy: only readers pay for it
-
             totals = self._everything()
-            return np.float64(totals.weighted_sum) / np.float64(totals.count)
-        if reach <= SHORT:
-            import numpy as np
-
-            return np.float64(sum(self._values[-reach:])) / np.float64(sum(self._counts[-reach:]))
-        return newest(self._values, reach).sum() / newest(self._counts, reach).sum()
+            total, count = totals.weighted_sum, totals.count
+        elif reach <= SHORT:
+            total, count = sum(self._values[-reach:]), sum(self._counts[-reach:])
+        else:
+            total, count = newest(self._values, reach).sum(), newest(self._counts, reach).sum()
+        if count:
+            return float(total / count)
+        return total * inf if total else nan  # as NumPy divides by zero
 
     def max(self, window_size: int | None = None) -> np.float64:
         """Return the largest of the last ``window_size`` values, of all by default."""
@@ -259,8 +266,12 @@ class HistoryBuffer:
         """Return the value that was logged last."""
         import numpy as np  # heavy: only readers pay for it
 
+        return np.float64(self.latest())
+
+    def latest(self) -> float:
+        """Return what :meth:`current` does as a plain float."""
         self._reach(None)
-        return np.float64(self._values[-1])
+        return self._values[-1]
 
     @property
     def data(self) -> tuple[np.ndarray, np.ndarray]:

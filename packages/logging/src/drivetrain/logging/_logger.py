@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from logging import Logger, LogRecord
 from typing import Any, Literal
 
-from drivetrain.logging._console import ConsoleHandler, LineFileHandler, LineFormatter
+from drivetrain.logging._console import ConsoleHandler, LineFileHandler, takes_lines
 from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
 from drivetrain.logging._process import local_rank, process_rank, world_size
 from drivetrain.registry import ManagerMixin
@@ -66,14 +67,13 @@ class MMLogger(Logger, ManagerMixin):
 
     def _add_file(self, path: str, mode: str) -> None:
         try:
-            handler = LineFileHandler(path, mode, encoding="utf-8")
+            handler = LineFileHandler(path, mode)
         except OSError as err:
             raise LogFileError(
                 f"MMLogger {self.instance_name!r}: cannot open the log file {path!r}: "
                 f"{err.strerror or err}.\n"
                 "  Its folder must exist and be writable."
             ) from err
-        handler.setFormatter(LineFormatter())
         self.addHandler(handler)
         self._log_file = path
 
@@ -88,6 +88,30 @@ class MMLogger(Logger, ManagerMixin):
         if not cls._instance_dict:
             cls.get_instance("drivetrain")
         return super().get_current_instance()
+
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log at level INFO.
+
+        A training does so every few iterations, and such a line shows neither caller nor thread: so
+        the log record that knows them is made only where somebody else may look at it.
+        """
+        if args or kwargs or self.filters or not all(map(takes_lines, self.handlers)):
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this method is not the caller
+            super().info(msg, *args, **kwargs)
+        elif self.isEnabledFor(logging.INFO):
+            now_s = time.time()
+            for handler in self.handlers:
+                if handler.level <= logging.INFO:
+                    self._write_line(handler, now_s, str(msg))
+
+    def _write_line(self, handler: Any, now_s: float, text: str) -> None:
+        try:
+            line = handler.line_formatter.line(now_s, self.name, "INFO", logging.INFO, text)
+            handler.write_line(line)
+        except Exception:  # as every handler of the standard library does: logging must not kill
+            handler.handleError(
+                self.makeRecord(self.name, logging.INFO, __file__, 0, text, (), None)
+            )
 
     def callHandlers(self, record: LogRecord) -> None:
         """Pass a record to the handlers of this logger; without any, it goes nowhere."""

@@ -93,7 +93,12 @@ class MessageHub(ManagerMixin):
         history = self._log_scalars.get(key)
         if history is None or self._resumed_keys.get(key) is not resumed:
             history = self._open(key, resumed)
-        history.update(value, count)
+        # A few of these in each iteration: what update() does with them, with no call to it.
+        if type(value) is float and type(count) is int and len(history._values) < history._trim_at:
+            history._values.append(value)
+            history._counts.append(count)
+        else:
+            history.update(value, count)
 
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append to several histories.

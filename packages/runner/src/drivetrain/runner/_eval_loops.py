@@ -44,6 +44,7 @@ class EvalLoop(BaseLoop):
         self.fp16 = fp16
         self._before_iter = f"before_{self.mode}_iter"
         self._after_iter = f"after_{self.mode}_iter"
+        self._distributed = runner.distributed
         self._losses: dict[str, list[torch.Tensor]] = {}
         metainfo = getattr(self.dataloader.dataset, "metainfo", None)
         if metainfo is not None:
@@ -58,8 +59,9 @@ class EvalLoop(BaseLoop):
         runner.model.eval()
         self._losses = {}
         dataset: Any = self.dataloader.dataset
-        for idx, data_batch in enumerate(self.dataloader):
-            self.run_iter(idx, data_batch)
+        with torch.no_grad():
+            for idx, data_batch in enumerate(self.dataloader):
+                self.run_iter(idx, data_batch)
         metrics = self.evaluator.evaluate(len(dataset))
         metrics.update(self._mean_losses())
         runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
@@ -68,27 +70,28 @@ class EvalLoop(BaseLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Predict one batch, and hand the predictions to the evaluator."""
+        if torch.is_grad_enabled():  # called by a loop of somebody else's
+            with torch.no_grad():
+                self.run_iter(idx, data_batch)
+            return
         runner = self._runner
-        with torch.no_grad():
-            runner.call_hook(self._before_iter, batch_idx=idx, data_batch=data_batch)
-            step = runner.model.val_step if self.mode == "val" else runner.model.test_step
-            if self.fp16:
-                with autocast(enabled=True):
-                    outputs = step(data_batch)
-            else:
-                outputs = step(data_batch)
-            outputs = self._take_losses(outputs)
-            self.evaluator.process(
-                data_samples=outputs, data_batch=data_batch, **self._padding(idx)
-            )
-            runner.call_hook(
-                self._after_iter, batch_idx=idx, data_batch=data_batch, outputs=outputs
-            )
+        runner.call_hook(self._before_iter, batch_idx=idx, data_batch=data_batch)
+        if self.fp16:
+            with autocast(enabled=True):
+                outputs = self._predict(data_batch)
+        else:
+            outputs = self._predict(data_batch)
+        outputs = self._take_losses(outputs)
+        padding = self._padding(idx) if self._distributed else {}
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch, **padding)
+        runner.call_hook(self._after_iter, batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+    def _predict(self, data_batch: Any) -> Any:
+        model = self._runner.model
+        return model.val_step(data_batch) if self.mode == "val" else model.test_step(data_batch)
 
     def _padding(self, idx: int) -> dict[str, int]:
         """How many samples of a batch only make the ranks even: no metric may count them."""
-        if not self._runner.distributed:
-            return {}
         extent = batch_extent(self.dataloader, idx)
         if extent.num_padded == 0:
             return {}
@@ -115,7 +118,7 @@ class EvalLoop(BaseLoop):
         All ranks get the same numbers: what a hook decides by them must not part the ranks.
         """
         sums = {name: _sum_and_count(values) for name, values in self._losses.items()}
-        if self._runner.distributed:
+        if self._distributed:
             all_reduce_dict(sums)
         means = {name: total / count for name, (total, count) in sums.items()}
         if not means:

@@ -187,11 +187,11 @@ class LogProcessor:
         record: Record = {}
         for name, (history, is_averaged) in histories.items():
             if times_over_epoch and name in ("time", "data_time"):
-                record[name] = float(history.mean(batch_idx + 1))
+                record[name] = history.recent_mean(batch_idx + 1)
             elif is_averaged:
-                record[name] = float(history.mean(self.window_size))
+                record[name] = history.recent_mean(self.window_size)
             else:
-                record[name] = float(history.current())
+                record[name] = history.latest()
         for cfg in self.custom_cfg:
             source = str(cfg["data_src"]).removeprefix(f"{mode}/")
             if source in histories:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
-from drivetrain.logging import print_log
+from drivetrain.logging import print_log, process_rank
 from drivetrain.registry import VISBACKENDS
 from drivetrain.visualization._backend import BaseVisBackend
 from drivetrain.visualization._errors import (
@@ -33,8 +34,15 @@ class Trackers:
         self._working = dict(backends)
         self._said: set[str] = set()
 
+    @cached_property
+    def _is_first_process(self) -> bool:
+        # Asked with the first thing to record: by then the processes of a run know each other.
+        return process_rank() == 0
+
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Call a method of every tracker that works."""
+        """Call a method of every tracker that works, in the first process of a run."""
+        if not self._is_first_process:
+            return
         for name, backend in list(self._working.items()):
             try:
                 getattr(backend, method)(*args, **kwargs)

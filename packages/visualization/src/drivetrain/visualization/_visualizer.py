@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from drivetrain.logging import process_rank
 from drivetrain.registry import VISUALIZERS, ManagerMixin
 from drivetrain.visualization._backend import BaseVisBackend, ConfigLike
 from drivetrain.visualization._drawing import Drawing
@@ -20,17 +18,6 @@ if TYPE_CHECKING:
 
 SelfT = TypeVar("SelfT", bound="Visualizer")
 MethodT = TypeVar("MethodT", bound=Callable[..., None])
-
-
-def first_process_only(method: MethodT) -> MethodT:
-    """Let a method do nothing in all processes of a run but the first."""
-
-    @functools.wraps(method)
-    def called(*args: Any, **kwargs: Any) -> None:
-        if process_rank() == 0:
-            method(*args, **kwargs)
-
-    return called  # pyrefly: ignore[bad-return]  # the wrapper takes and returns the same
 
 
 @VISUALIZERS.register_module()
@@ -115,17 +102,14 @@ class Visualizer(Drawing, ManagerMixin):
         """
         return self._trackers[name]
 
-    @first_process_only
     def add_config(self, config: ConfigLike, **kwargs: Any) -> None:
         """Record the config of the run."""
         self._trackers.call("add_config", config, **kwargs)
 
-    @first_process_only
     def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
         """Record the structure of a model, by calling it with ``data_batch``."""
         self._trackers.call("add_graph", model, data_batch, **kwargs)
 
-    @first_process_only
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: Any) -> None:
         """Record an image.
 
@@ -137,12 +121,10 @@ class Visualizer(Drawing, ManagerMixin):
         """
         self._trackers.call("add_image", name, image, step, **kwargs)
 
-    @first_process_only
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Record a number: of Python or numpy, or in a tensor of one element."""
         self._trackers.call("add_scalar", name, value, step, **kwargs)
 
-    @first_process_only
     def add_scalars(
         self,
         scalar_dict: Mapping[str, Any],
@@ -160,7 +142,6 @@ class Visualizer(Drawing, ManagerMixin):
         """
         self._trackers.call("add_scalars", scalar_dict, step, file_path, **kwargs)
 
-    @first_process_only
     def add_datasample(
         self,
         name: str,

@@ -26,7 +26,7 @@ class IterTimerHook(Hook):
         self._iter_end_s = perf_counter()
         self._train_s = 0.0
         self._train_iters = 0
-        self._max_iters = 0
+        self._iters_left = 0
         self._eval_s = 0.0
         self._eval_batches = 0
 
@@ -34,7 +34,7 @@ class IterTimerHook(Hook):
         """Count from here: what ran before a resume says nothing about this machine's pace."""
         self._train_s = 0.0
         self._train_iters = 0
-        self._max_iters = runner.max_iters
+        self._iters_left = runner.max_iters - runner.iter
 
     def _before_epoch(self, runner: Engine, mode: str = "train") -> None:
         self._iter_end_s = perf_counter()
@@ -60,10 +60,10 @@ class IterTimerHook(Hook):
         self._iter_end_s = now_s
         self._train_s += elapsed_s
         self._train_iters += 1
+        self._iters_left -= 1
         hub = runner.message_hub
         hub.update_scalar("train/time", elapsed_s)
-        left = self._max_iters - runner.iter - 1
-        hub.update_info("eta", self._train_s / self._train_iters * left)
+        hub.update_info("eta", self._train_s / self._train_iters * self._iters_left)
 
     def before_val_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """As for training."""
