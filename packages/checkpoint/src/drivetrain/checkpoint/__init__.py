@@ -37,7 +37,8 @@ from drivetrain.checkpoint._publish import publish_checkpoint
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._revise import revised_keys
 from drivetrain.checkpoint._safetensors import export_safetensors, load_safetensors
-from drivetrain.checkpoint._sharded import seal_folder
+from drivetrain.checkpoint._shard_reader import shard_reader
+from drivetrain.checkpoint._sharded import is_checkpoint_folder, seal_folder
 from drivetrain.checkpoint._staging import in_main_memory
 from drivetrain.checkpoint._state_dict import get_state_dict, load_state_dict, weights_to_cpu
 from drivetrain.checkpoint._summary import CheckpointSummary, summarize_checkpoint
@@ -78,6 +79,7 @@ __all__ = [
     "get_state_dict",
     "get_torchvision_models",
     "in_main_memory",
+    "is_checkpoint_folder",
     "load_checkpoint",
     "load_safetensors",
     "load_state_dict",
@@ -86,6 +88,7 @@ __all__ = [
     "revised_keys",
     "save_checkpoint",
     "seal_folder",
+    "shard_reader",
     "summarize_checkpoint",
     "verify_checkpoint",
     "weights_to_cpu",

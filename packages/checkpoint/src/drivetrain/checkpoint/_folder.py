@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from drivetrain.fileio import (
 from drivetrain.logging import print_log
 
 POINTER = "last_checkpoint"
+_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 _STALE_AFTER_S = 600.0
 
 
@@ -203,13 +204,20 @@ class CheckpointFolder:
         if self._backend_of(path).exists(manifest_path(path)):
             self._backend_of(path).remove(manifest_path(path))
 
-    def names(self) -> list[str]:
-        """Return the names of the checkpoints that this package wrote, newest first."""
+    def names(self, *, all_kinds: bool = False) -> list[str]:
+        """Return the names of the checkpoints that this package wrote, newest first.
+
+        Args:
+            all_kinds: Also what others wrote: ``.pth``, ``.pt``, ``.ckpt`` and ``.safetensors``
+                files, and folders of ``torch.distributed.checkpoint``.
+        """
         if not self._backend.isdir(self.path):
             return []
         files = set(self._backend.list_dir_or_file(self.path, list_dir=False))
-        written = [name for name in files if f"{name}{MANIFEST_SUFFIX}" in files]
-        written += self._folders()
+        written = {name for name in files if f"{name}{MANIFEST_SUFFIX}" in files}
+        if all_kinds:
+            written |= {name for name in files if name.endswith(_SUFFIXES)}
+        written.update(self._folders(is_checkpoint_folder if all_kinds else is_sealed))
         return sorted(written, key=self._age, reverse=True)
 
     def entries(self) -> list[CheckpointEntry]:
@@ -250,12 +258,12 @@ class CheckpointFolder:
     def _is_local(self) -> bool:
         return isinstance(self._backend, LocalBackend)
 
-    def _folders(self) -> list[str]:
-        """Names of the sealed folders; only disks have such."""
+    def _folders(self, is_one: Callable[[str], bool]) -> list[str]:
+        """Names of the folders that are checkpoints; only disks have such."""
         if not self._is_local:
             return []
         folders = self._backend.list_dir_or_file(self.path, list_file=False)
-        return [n for n in folders if not n.startswith(".") and is_sealed(self.path_of(n))]
+        return [n for n in folders if not n.startswith(".") and is_one(self.path_of(n))]
 
     def _candidates(self) -> Iterator[str]:
         target = self.pointer()

@@ -10,7 +10,11 @@ from typing import Any
 
 import torch
 
-from drivetrain.checkpoint._errors import MissingLibraryError, NotPlainDataError
+from drivetrain.checkpoint._errors import (
+    CheckpointCorruptError,
+    MissingLibraryError,
+    NotPlainDataError,
+)
 from drivetrain.fileio import atomic_write
 
 
@@ -37,7 +41,7 @@ def export_safetensors(
         NotPlainDataError: If a value is no tensor.
         MissingLibraryError: If ``safetensors`` is not installed.
     """
-    save = _library().save
+    save = _library().torch.save
     others = [name for name, value in state_dict.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise NotPlainDataError(f"safetensors hold tensors only; these are none: {others[:10]}")
@@ -50,12 +54,38 @@ def export_safetensors(
 def load_safetensors(path: str, map_location: Any = None) -> OrderedDict[str, torch.Tensor]:
     """Read all tensors of a ``.safetensors`` file.
 
+    Args:
+        path: The file.
+        map_location: A device; ``"meta"`` reads names, shapes and types only.
+
     Raises:
+        CheckpointCorruptError: If it is cut, or in another format.
         MissingLibraryError: If ``safetensors`` is not installed.
     """
-    load_file = _library().load_file
-    device = map_location if isinstance(map_location, (str, torch.device)) else "cpu"
-    return OrderedDict(load_file(path, device=str(device)))
+    library = _library()
+    device = str(map_location) if isinstance(map_location, (str, torch.device)) else "cpu"
+    try:
+        if device == "meta":
+            return _outline(library, path)
+        return OrderedDict(library.torch.load_file(path, device=device))
+    except library.SafetensorError as err:
+        raise CheckpointCorruptError(f"{path}: cannot be read as safetensors: {err}") from err
+
+
+def _outline(library: Any, path: str) -> OrderedDict[str, torch.Tensor]:
+    with library.safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        return OrderedDict(
+            (name, torch.empty(part.get_shape(), dtype=_dtype(part.get_dtype()), device="meta"))
+            for name, part in slices.items()
+        )
+
+
+def _dtype(name: str) -> torch.dtype:
+    """The type that the format calls so: ``F32``, ``BF16``, ``F8_E4M3``, ``BOOL``, ..."""
+    known = {"BOOL": "bool", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "C64": "complex64"}
+    long = name.replace("F", "float").replace("I", "int").replace("U", "uint").lower()
+    return getattr(torch, known.get(name, long))
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -80,4 +110,4 @@ def _library() -> Any:
         raise MissingLibraryError(
             "safetensors is not installed: pip install drivetrain-checkpoint[safetensors]"
         ) from err
-    return safetensors.torch
+    return safetensors

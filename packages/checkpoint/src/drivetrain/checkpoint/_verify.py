@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from dataclasses import dataclass
@@ -24,18 +25,23 @@ class FileCheck:
         path: The file or folder.
         size_bytes: Its size.
         method: ``"sha256"``: it is byte for byte what was written. ``"structure"``: it has no
-            manifest (another program wrote it), but its end is where it should be.
+            manifest (another program wrote it), but its end is where it should be. ``"crc32"``: the
+            same, and each of its parts has the checksum that its archive notes.
     """
 
     path: str
     size_bytes: int
-    method: Literal["sha256", "structure"]
+    method: Literal["sha256", "crc32", "structure"]
 
 
-def verify_checkpoint(path: str | os.PathLike[str]) -> FileCheck:
+def verify_checkpoint(path: str | os.PathLike[str], *, read_all: bool = False) -> FileCheck:
     """Check that a file or folder is a whole checkpoint; by checksum where it has a manifest.
 
     A file that did not change since this process checked it is not read again.
+
+    Args:
+        path: The file or folder.
+        read_all: Read a file without a manifest to its end, and check what its archive notes.
 
     Raises:
         CheckpointNotFoundError: If there is no such file.
@@ -53,6 +59,8 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> FileCheck:
         if len(_good) >= _REMEMBERED:
             _good.pop(next(iter(_good)))
         _good[signature] = check
+    if read_all and _good[signature].method == "structure" and zipfile.is_zipfile(path):
+        _good[signature] = _check_parts(path)
     return _good[signature]
 
 
@@ -112,9 +120,23 @@ def _check_structure(path: str, size: int) -> None:
         raise CheckpointCorruptError(f"{path}: is an archive, but not one that torch.save wrote")
 
 
+def _check_parts(path: str) -> FileCheck:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointCorruptError(f"{path}: its part {damaged} changed since it was written")
+    return FileCheck(path, os.path.getsize(path), "crc32")
+
+
 def _check_safetensors(path: str, size: int) -> None:
     with open(path, "rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         header = file.read(header_bytes) if header_bytes < size else b""
-    if not header.startswith(b"{"):
-        raise CheckpointCorruptError(f"{path}: is cut, or not in the safetensors format")
+    try:
+        entries = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name[:2] != "__"]
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
+        raise CheckpointCorruptError(f"{path}: is cut, or not in the safetensors format") from err
+    wanted = 8 + header_bytes + max(ends, default=0)
+    if size != wanted:
+        raise CheckpointCorruptError(f"{path}: has {size} bytes, its header says {wanted}")

@@ -164,6 +164,117 @@ def registry_show(name: str, as_json: bool) -> None:
     click.echo(component_text(name, as_json=as_json))
 
 
+@app.group()
+def checkpoint() -> None:
+    """Look at checkpoints, verify them, and take weights out of them.
+
+    Nothing that a file holds is run.
+    """
+
+
+@checkpoint.command("ls")
+@click.argument("path", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def checkpoint_ls(path: str, as_json: bool) -> None:
+    """List the checkpoints in PATH, the work dir of a run, newest first.
+
+    The latest is the one that --resume goes on from.
+    """
+    from drivetrain.cli._checkpoint_list import list_text
+
+    click.echo(list_text(path, as_json=as_json))
+
+
+@checkpoint.command("show")
+@click.argument("file", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--all", "all_weights", is_flag=True, help="List all weights.")
+@debug_option
+def checkpoint_show(file: str, as_json: bool, all_weights: bool) -> None:
+    """Show what is in FILE, a checkpoint or a folder of shards, without reading its weights."""
+    from drivetrain.cli._checkpoint_show import show_text
+
+    click.echo(show_text(file, as_json=as_json, all_weights=all_weights))
+
+
+@checkpoint.command("verify")
+@click.argument("path", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def checkpoint_verify(path: str, as_json: bool) -> None:
+    """Check that PATH, a checkpoint or a folder of them, is byte for byte what was written.
+
+    Exits with 1 if anything is broken, or if there is nothing.
+    """
+    from drivetrain.cli._checkpoint import verify_text
+
+    text, all_good = verify_text(path, as_json=as_json)
+    click.echo(text)
+    if not all_good:
+        sys.exit(1)
+
+
+@checkpoint.command("export")
+@click.argument("file", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option(
+    "--ema/--no-ema",
+    default=None,
+    help="The averaged weights, or those as trained; by default averaged ones where there are.",
+)
+@click.option("--prefix", metavar="NAME", help="Only the weights under NAME, such as backbone.")
+@debug_option
+def checkpoint_export(file: str, out: str, ema: bool | None, prefix: str | None) -> None:
+    """Write the weights of FILE, and nothing else, to OUT, a .pth, .pt or .safetensors file.
+
+    FILE may be a folder of shards, or a URL.
+    """
+    from drivetrain.cli._checkpoint import export_weights
+
+    click.echo(export_weights(file, out, ema=ema, prefix=prefix))
+
+
+@app.group()
+def verify() -> None:
+    """Prove on your own config what the engine promises."""
+
+
+@verify.command("resume")
+@config_argument
+@override_arguments
+@click.option("--steps", type=click.IntRange(3), metavar="N", help="Steps to compare (12).")
+@click.option(
+    "--kill-at",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="K",
+    help="Save after step K, and kill in the next; can be repeated (at one and two thirds).",
+)
+@click.option(
+    "--launch",
+    "ranks",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Train in N processes.",
+)
+@click.option(
+    "--timeout", "timeout_s", type=float, default=600.0, metavar="S", help="Of one training (600)."
+)
+@debug_option
+def verify_resume(
+    config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any
+) -> None:
+    """Train CONFIG whole, and killed and resumed; show where the two first differ.
+
+    Works in temporary folders. Exit codes: 0 if no bit differs, 1 if one does.
+    """
+    from drivetrain.cli._verify import run_proof
+
+    run_proof(config, (*overrides, *cfg_options), **options)
+
+
 @app.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:

@@ -26,6 +26,7 @@ from drivetrain.checkpoint import (
     _load_checkpoint,
     in_main_memory,
     save_checkpoint,
+    shard_reader,
 )
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._group import get_rank, is_distributed
@@ -144,6 +145,20 @@ def load_sharded(folder: str, model: nn.Module | None, optim_wrapper: Any = None
     return join(rest, _read_tensors(folder, wanted, _target_like(model)))
 
 
+def outline_sharded(folder: str) -> dict[str, Any]:
+    """What ``load_sharded`` would return, with tensors that have shapes and no values.
+
+    Raises:
+        StrategyError: If the folder is not complete.
+    """
+    rest = _read_rest(where(folder), "meta", "silent")
+    tensors = {
+        flat: torch.empty(found.size, dtype=found.properties.dtype, device="meta")
+        for flat, found in _stored(where(folder))
+    }
+    return join(rest, tensors)
+
+
 def write_whole(
     checkpoint: Mapping[str, Any],
     filename: str,
@@ -189,7 +204,7 @@ def _write_files(
         dcp.save(tensors, storage_writer=writer, process_group=group, no_dist=not is_distributed())
 
 
-def _read_rest(folder: str) -> dict[str, Any]:
+def _read_rest(folder: str, location: str = "cpu", logger: str = "current") -> dict[str, Any]:
     rest_file = os.path.join(folder, _REST)
     if not os.path.isfile(rest_file) or not is_complete(folder):
         missing = "its manifest" if os.path.isfile(rest_file) else _REST
@@ -197,7 +212,7 @@ def _read_rest(folder: str) -> dict[str, Any]:
             f"{folder}: this folder of shards is not complete; {missing} is missing.\n"
             "  Do:  resume from an earlier one."
         )
-    return _load_checkpoint(rest_file, "cpu", "current")
+    return _load_checkpoint(rest_file, location, logger)
 
 
 def _target_like(model: nn.Module | None) -> Target:
@@ -221,7 +236,7 @@ def _read_tensors(folder: str, wanted: tuple[str, ...], target: Target) -> dict[
         for flat, found in _stored(folder)
         if flat.partition(SEPARATOR)[0] in wanted
     }
-    reader = dcp.FileSystemReader(folder)
+    reader = shard_reader(folder)
     with warnings.catch_warnings():  # of no_dist, which is said on purpose
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         dcp.load(tensors, storage_reader=reader, no_dist=not is_distributed())
@@ -229,10 +244,9 @@ def _read_tensors(folder: str, wanted: tuple[str, ...], target: Target) -> dict[
 
 
 def _stored(folder: str) -> Iterator[tuple[str, TensorStorageMetadata]]:
-    from torch.distributed.checkpoint import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-    metadata = FileSystemReader(folder).read_metadata().state_dict_metadata
+    metadata = shard_reader(folder).read_metadata().state_dict_metadata
     for flat, found in metadata.items():
         if isinstance(found, TensorStorageMetadata):
             yield flat, found
