@@ -108,7 +108,7 @@ def test_what_is_no_metric_is_refused(metric):
 
 
 def test_an_unknown_metric_is_named_with_its_place():
-    with pytest.raises(RegistryError, match=r"metrics\[1\].*'Nope'"):
+    with pytest.raises(RegistryError, match=r"metrics\.1.*'Nope'"):
         Evaluator([{"type": "TestSeen"}, {"type": "Nope"}])
 
 
@@ -267,5 +267,7 @@ def test_real_data_elements_reach_metrics_as_dicts():
 def test_a_negative_size_and_an_empty_list_of_predictions_are_refused():
     with pytest.raises(MetricOptionError, match="length of the dataset, got -1"):
         Evaluator(Seen()).evaluate(-1)
+    with pytest.raises(MetricOptionError, match=r"got 0\. There is nothing to evaluate"):
+        Evaluator(Seen()).evaluate(0)
     with pytest.raises(LengthMismatchError, match="nothing to evaluate"):
         Evaluator(Seen()).offline_evaluate([])

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from drivetrain.evaluator import BaseMetric, DumpResults, MetricOptionError, MetricResultError
+from drivetrain.evaluator import (
+    BaseMetric,
+    DumpResults,
+    EmptyResultsError,
+    MetricOptionError,
+    MetricResultError,
+)
 from drivetrain.fileio import load
 
 
@@ -88,6 +94,16 @@ def test_results_beyond_the_size_are_dropped():
 def test_no_results_are_warned_about(capsys):
     Returning().evaluate(0)
     assert "Returning got empty `self.results`" in capsys.readouterr().out
+
+
+def test_a_metric_that_fails_on_no_results_is_told_why():
+    class Mean(Returning):
+        def compute_metrics(self, results):
+            return {"mean": sum(results) / len(results)}
+
+    with pytest.raises(EmptyResultsError, match="Mean.*ZeroDivisionError.*append") as caught:
+        Mean().evaluate(4)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_values_must_be_a_mapping():

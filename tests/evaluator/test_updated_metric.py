@@ -72,7 +72,7 @@ def test_padding_reaches_them_neither():
 
 def test_a_metric_without_a_value_is_an_error():
     with pytest.raises(MetricResultError, match=r"Silent\.compute returned no value"):
-        Evaluator(Silent()).evaluate(0)
+        Evaluator(Silent()).evaluate(1)
 
 
 def test_two_of_one_name_are_told_how_to_be_named():

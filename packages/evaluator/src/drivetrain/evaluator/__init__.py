@@ -4,6 +4,7 @@ from drivetrain.evaluator.__about__ import __version__
 from drivetrain.evaluator._data_element import to_cpu as _to_cpu  # noqa: F401  # used downstream
 from drivetrain.evaluator._errors import (
     DuplicateMetricError,
+    EmptyResultsError,
     EvaluatorConfigError,
     EvaluatorError,
     LengthMismatchError,
@@ -19,6 +20,7 @@ __all__ = [
     "BaseMetric",
     "DumpResults",
     "DuplicateMetricError",
+    "EmptyResultsError",
     "Evaluator",
     "EvaluatorConfigError",
     "EvaluatorError",

@@ -4,6 +4,7 @@ EvaluatorError
 ├── EvaluatorConfigError  (TypeError)   what stands for a metric or an evaluator is none
 ├── MetricOptionError     (ValueError)  an option of a metric contradicts another, or is unknown
 ├── MetricResultError     (TypeError)   a metric did not return a mapping of values
+├── EmptyResultsError     (ValueError)  a metric cannot compute, for it kept no results
 ├── DuplicateMetricError  (ValueError)  two metrics report a value under one name
 ├── UnknownMetricError    (ValueError)  no value, or more than one, goes by the name asked for
 └── LengthMismatchError   (ValueError)  predictions and data have different lengths
@@ -26,6 +27,10 @@ class MetricOptionError(EvaluatorError, ValueError):
 
 class MetricResultError(EvaluatorError, TypeError):
     """A metric did not return a mapping of names to values."""
+
+
+class EmptyResultsError(EvaluatorError, ValueError):
+    """A metric cannot compute its values, for its ``process`` kept no results."""
 
 
 class DuplicateMetricError(EvaluatorError, ValueError):

@@ -99,11 +99,12 @@ class Evaluator:
 
         Raises:
             DuplicateMetricError: If two metrics use one name.
-            MetricOptionError: If ``size`` is negative.
+            MetricOptionError: If ``size`` is below 1.
         """
-        if size < 0:
+        if size < 1:
             raise MetricOptionError(
-                f"Evaluator.evaluate: size is the length of the dataset, got {size}"
+                f"Evaluator.evaluate: size is the length of the dataset, got {size}."
+                + ("" if size else " There is nothing to evaluate: check the dataset's filters.")
             )
         values: dict[str, Any] = {}
         owner: dict[str, Any] = {}

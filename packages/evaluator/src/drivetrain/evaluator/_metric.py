@@ -9,7 +9,7 @@ from typing import Any
 
 from drivetrain.dist import broadcast_object, collect_results, run_on_main
 from drivetrain.evaluator._data_element import to_cpu
-from drivetrain.evaluator._errors import MetricOptionError, MetricResultError
+from drivetrain.evaluator._errors import EmptyResultsError, MetricOptionError, MetricResultError
 from drivetrain.fileio import dump
 from drivetrain.logging import print_log
 from drivetrain.registry import METRICS
@@ -108,6 +108,7 @@ class BaseMetric(metaclass=ABCMeta):
 
         Raises:
             MetricResultError: If ``compute_metrics`` returns no mapping.
+            EmptyResultsError: If it fails, and there are no results.
             RankFailedError: On other ranks, if computing failed on rank 0.
         """
         if not self.results:
@@ -128,7 +129,15 @@ class BaseMetric(metaclass=ABCMeta):
         return broadcast_object(metrics) or {}
 
     def _computed(self, results: list[Any]) -> dict[str, Any]:
-        metrics = self.compute_metrics(results)
+        try:
+            metrics = self.compute_metrics(results)
+        except Exception as err:
+            if results:
+                raise
+            raise EmptyResultsError(
+                f"{type(self).__name__}.compute_metrics failed on no results ({err!r}): does "
+                "`process` append what it computes to `self.results`?"
+            ) from err
         if not isinstance(metrics, Mapping):
             raise MetricResultError(
                 f"{type(self).__name__}.compute_metrics must return a mapping of names to values, "
