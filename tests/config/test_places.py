@@ -114,7 +114,7 @@ def test_a_node_of_no_file_has_no_place() -> None:
         ("optimizer.lrr=1", UnknownKeyError, r"train.py:4: .*'optimizer.lrr'; did you mean"),
         ("optimizer.a.b.c=1", UnknownKeyError, r"train.py:\d: .*'optimizer.a.b.c'"),
         ("hooks.3.type=a", UnknownKeyError, r"train.py:6: .*'hooks.3.type'"),
-        ("hooks[3].type=a", UnknownKeyError, r"train.py:6: .*'hooks\[3\].type'"),
+        ("hooks[3].type=a", UnknownKeyError, r"train.py:6: .*'hooks.3.type'"),
         ("qqqqqqqq=1", UnknownKeyError, r"train.py:1: .*'qqqqqqqq'"),
         ("+hooks.3.type=a", ListIndexError, r"train.py:6: hooks: index 3"),
         ("+x.y=1", MergeError, r"train.py:1: x: cannot merge"),

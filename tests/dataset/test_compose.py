@@ -44,7 +44,7 @@ def test_what_is_no_transform_is_refused():
 
 
 def test_a_node_that_fails_is_named_by_its_place():
-    with pytest.raises(RegistryError, match=r"pipeline\[1\]"):
+    with pytest.raises(RegistryError, match=r"pipeline\.1"):
         Compose([Add(1), {"type": "TestAdd", "wrong": 3}])
 
 

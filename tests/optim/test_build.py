@@ -200,7 +200,7 @@ def test_an_optimizer_of_another_library_is_used_where_installed(model, monkeypa
 def test_errors_of_a_schedule_name_its_place(sgd) -> None:
     wrapper = OptimWrapper(sgd())
     bad = {"type": "StepLR", "step_size": 0}
-    with pytest.raises(ScheduleError, match=r"param_scheduler\[1\][\s\S]*step_size must be >= 1"):
+    with pytest.raises(ScheduleError, match=r"param_scheduler\.1[\s\S]*step_size must be >= 1"):
         build_param_schedulers([{"type": "LinearLR", "end": 3}, bad], wrapper)
     with pytest.raises(ScheduleError, match=r"param_scheduler[\s\S]*step_size must be >= 1"):
         build_param_schedulers({**bad, "convert_to_iter_based": True}, wrapper, epoch_length=5)

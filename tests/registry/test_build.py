@@ -6,6 +6,7 @@ import sys
 import types
 from collections import UserDict
 from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -51,6 +52,13 @@ class Lazy:
         if isinstance(self._target, Exception):
             raise self._target
         return self._target
+
+
+class Pair(NamedTuple):
+    """A tuple that is built field by field."""
+
+    first: Any
+    second: Any
 
 
 class WholeConfig(UserDict):
@@ -182,7 +190,7 @@ def test_a_list_of_models_becomes_a_sequential_of_the_tree():
 def test_an_error_in_a_list_of_models_names_the_place():
     models = Registry("model", build_func=build_model_from_cfg, scope="toy")
     models.register_module(module=Net)
-    with pytest.raises(TypeError, match=r"^\[1\]: Net takes no argument 'dpeth'"):
+    with pytest.raises(TypeError, match=r"^1: Net takes no argument 'dpeth'"):
         models.build([{"type": "Net"}, {"type": "Net", "dpeth": 2}])
 
 
@@ -283,6 +291,85 @@ def test_a_lazy_object_that_cannot_be_imported_is_an_error_of_that_node(nets):
     lazy = Lazy("toy_nets.Net", ImportError("no toy_nets"))
     with pytest.raises(ImportError, match="could not be built: ImportError: no toy_nets"):
         nets.build({"type": lazy})
+
+
+def _net_with(nets, **arguments):
+    """A node of what gives back its arguments."""
+    nets.register_module(name="keep", module=dict, force=True)
+    return {"type": "keep", **arguments}
+
+
+def test_lazy_objects_in_lists_and_dicts_of_the_arguments_become_what_they_stand_for(nets):
+    lazy = Lazy("toy_nets.Net", Net)
+    node = _net_with(
+        nets,
+        norm=lazy,
+        norms=[lazy, [1, (lazy, "a")]],
+        table={"a": {"b": [lazy]}},
+        pair=Pair(lazy, 2),
+        kinds={lazy},
+    )
+    shown = repr(node)
+    built = nets.build(node)
+    assert built == {
+        "norm": Net,
+        "norms": [Net, [1, (Net, "a")]],
+        "table": {"a": {"b": [Net]}},
+        "pair": Pair(Net, 2),
+        "kinds": {Net},
+    }
+    assert repr(node) == shown  # the config keeps its references
+
+
+def test_containers_without_lazy_objects_are_passed_on_as_they_are(nets):
+    sizes, table = [1, 2], {"a": [3]}
+    around = [sizes]
+    around.append(around)
+    built = nets.build(_net_with(nets, sizes=sizes, table=table, around=around))
+    assert built["sizes"] is sizes
+    assert built["table"] is table
+    assert built["around"] is around
+
+
+def test_nodes_in_the_arguments_stay_nodes_for_whoever_builds_them(nets):
+    node = {"type": Lazy("toy_nets.Net", Net), "depth": 1}
+    built = nets.build(_net_with(nets, inner=node, stages=[node]))
+    assert built["inner"] is node
+    assert built["stages"][0] is node
+
+
+@pytest.mark.parametrize("scope", [{}, {"_scope_": "toy"}])
+def test_a_lazy_object_in_a_list_that_cannot_be_imported_is_an_error_of_that_node(nets, scope):
+    lazy = Lazy("toy_nets.Net", ImportError("no toy_nets"))
+    for _ in range(2):  # the second one takes the quick way
+        with pytest.raises(ImportError, match="could not be built: ImportError: no toy_nets"):
+            nets.build(_net_with(nets, norms=[lazy], **scope))
+        nets.build(_net_with(nets, **scope))
+
+
+def test_references_of_a_config_in_lists_are_built_and_still_dumped_as_references(tmp_path, nets):
+    config = pytest.importorskip("drivetrain.config")
+    (tmp_path / "c.py").write_text(
+        "from drivetrain.config import read_base\nwith read_base():\n    from .base import *\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "base.py").write_text(
+        "from drivetrain.config import read_base\nfrom toy_there import Net\n"
+        "node = dict(type='keep', norms=[Net], by_name=dict(a=dict(b=(Net, 1))))\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "toy_there.py").write_text("class Net: ...\n", encoding="utf-8")
+    cfg = config.Config.fromfile(tmp_path / "c.py")
+    text = cfg.pretty_text
+    _net_with(nets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        built = nets.build(cfg.node)
+    net = sys.modules.pop("toy_there").Net
+    assert built["norms"] == [net]
+    assert built["by_name"]["a"]["b"] == (net, 1)
+    assert cfg.pretty_text == text
+    assert "from toy_there import Net" in text
 
 
 def test_a_list_of_models_becomes_torchs_sequential_where_the_tree_has_none():

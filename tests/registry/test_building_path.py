@@ -63,11 +63,11 @@ def test_paths_nest_and_end():
     assert current_path() == ""
 
 
-def test_an_index_is_joined_without_a_dot():
+def test_an_index_may_be_given_either_way_and_is_shown_as_overrides_write_it():
     with building("pipeline"), building("[3]"), building(""), building("scale"):
-        assert current_path() == "pipeline[3].scale"
+        assert current_path() == "pipeline.3.scale"
     with building("[0]"), building("a[1]"):
-        assert current_path() == "[0].a[1]"
+        assert current_path() == "0.a.1"
 
 
 def test_an_exception_ends_the_path():
@@ -106,7 +106,7 @@ def test_nodes_are_found_at_every_depth_and_in_lists(models):
             {"type": "Tree", "left": {"type": "Leaf", "depht": 3}},
         ],
     }
-    assert first_line(models, cfg) == "rights[1].left: Leaf takes no argument 'depht'."
+    assert first_line(models, cfg) == "rights.1.left: Leaf takes no argument 'depht'."
 
 
 def test_a_node_that_was_copied_on_the_way_is_found_by_its_type(models):

@@ -128,8 +128,8 @@ def test_all_mistakes_are_found_at_once():
         ("model", "unknown type"),
         ("optimizer", "unknown argument"),
         ("optimizer", "duplicate argument"),
-        ("hooks[1]", "unknown argument"),
-        ("hooks[2]", "no type"),
+        ("hooks.1", "unknown argument"),
+        ("hooks.2", "no type"),
         ("default_hooks.timer", "unknown type"),
         ("board", "no node"),
     ]
@@ -216,7 +216,7 @@ def test_nodes_inside_of_nodes_give_suspicions_only():
 def test_without_roots_everything_is_a_suspicion():
     report = check({"anywhere": [{"type": "NoSuchThingAtAll"}]})
     assert report.ok
-    assert [p.path for p in report.suspicions] == ["anywhere[0]"]
+    assert [p.path for p in report.suspicions] == ["anywhere.0"]
 
 
 def test_one_registry_alone_is_about_the_node_itself():
@@ -259,7 +259,7 @@ def test_a_bad_report_can_be_raised():
     with pytest.raises(CheckError, match=r"the config has 2 mistakes\.\nmodel: no 'ResNt'") as err:
         report.raise_if_bad()
     assert isinstance(err.value, ValueError)
-    assert "hooks[0]: no 'Tmer'" in str(err.value)
+    assert "hooks.0: no 'Tmer'" in str(err.value)
 
 
 def test_a_check_changes_nothing():

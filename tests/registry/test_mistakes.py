@@ -407,7 +407,7 @@ MISTAKES = [
         "a mistake in a list inside",
         {"type": "Detector", "heads": [{"type": "ResNet", "depth": 18}, {"type": "Hed"}]},
         KeyError,
-        "heads[1]: no 'Hed' in registry 'model'.",
+        "heads.1: no 'Hed' in registry 'model'.",
     ),
     case(
         "a name instead of a node inside",
@@ -433,7 +433,7 @@ def test_a_mistake_is_answered_in_the_first_line(shop, cfg, error, first, more, 
     for expected in error if isinstance(error, tuple) else (error,):
         assert isinstance(caught.value, expected)
     text = str(caught.value)
-    is_inside = first.startswith(("backbone: ", "heads[1]: "))
+    is_inside = first.startswith(("backbone: ", "heads.1: "))
     assert text.splitlines()[0].startswith(f"model.{first}" if is_inside else f"model: {first}")
     for line in more:
         assert line in text

@@ -106,7 +106,7 @@ def test_a_hook_with_a_wrong_signature_is_named(make_runner) -> None:
 
 
 def test_an_unknown_hook_is_named_with_its_place_and_the_nearest(make_runner) -> None:
-    with pytest.raises(KeyError, match=r"custom_hooks\[0\](.|\n)*EMAHook"):
+    with pytest.raises(KeyError, match=r"custom_hooks\.0(.|\n)*EMAHook"):
         make_runner(custom_hooks=[{"type": "EMAHok"}])
 
 

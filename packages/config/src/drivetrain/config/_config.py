@@ -15,7 +15,6 @@ from drivetrain.config._dump import to_text, write_whole
 from drivetrain.config._errors import (
     ConfigError,
     DumpError,
-    MissingKeyError,
     Place,
     ReservedKeyError,
     UnknownKeyError,
@@ -398,14 +397,14 @@ class Config(MutableMapping[Any, Any]):
     else:
         # As in ConfigDict: before 3.12 an attribute that is no attribute costs an exception.
         def __getattribute__(self, name: str) -> Any:
-            if name in _ATTRIBUTES or name.startswith("__"):
+            if name in _ATTRIBUTES:
                 return object.__getattribute__(self, name)
-            try:
-                return _content(self)[name]
-            except MissingKeyError:
-                if hasattr(type(self), name):  # a method of a subclass
-                    return object.__getattribute__(self, name)
-                raise
+            return _content(self)[name]
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            super().__init_subclass__(**kwargs)
+            if "__getattribute__" not in vars(cls):
+                cls.__getattribute__ = _methods_first
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RESERVED_KEYS:
@@ -476,6 +475,15 @@ class Config(MutableMapping[Any, Any]):
     def items(self) -> Any:
         """Pairs of key and value."""
         return self._cfg_dict.items()
+
+
+def _methods_first(self: Config, name: str) -> Any:
+    """How attributes of a subclass are found before Python 3.12: it may have more methods."""
+    if name not in _ATTRIBUTES and name in _content(self):
+        return _content(self)[name]
+    if hasattr(type(self), name):
+        return object.__getattribute__(self, name)
+    return _content(self)[name]
 
 
 # The slot's own C getter: quicker than an attribute look-up by name.

@@ -180,17 +180,18 @@ def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str
 
 def unknown_path(config: Mapping[Any, Any], path: str) -> UnknownKeyError:
     """The error for a path that ``config`` does not have."""
+    path = ".".join(split_path(path))
     nearest = nearest_paths(config, path)
     message = f"the config has no {path!r}"
     if nearest:
         message += "; did you mean " + " or ".join(repr(each) for each in nearest) + "?"
+    message += "" if nearest else "."
     message += f" To add a new key, write +{path}=..."
     return UnknownKeyError(message, path=path, nearest=nearest)
 
 
 def nearest_paths(config: Mapping[Any, Any], path: str, count: int = 3) -> list[str]:
     """Existing paths that look like ``path``, or end like it, the best first."""
-    path = ".".join(split_path(path))
     known = [known_path for known_path, _ in leaf_paths(config, inner_nodes=True)]
     near = nearest_names(path, known, count)
     last = path.rpartition(".")[2]

@@ -12,6 +12,7 @@ from drivetrain.registry._node import (
     missing_type,
     no_node,
     placed,
+    resolve_arguments,
 )
 from drivetrain.registry._scope import overwriting_scope, overwritten_scope
 
@@ -58,6 +59,8 @@ def _construct(
     factory: Callable[..., Any] = type(None)
     try:
         factory = registry.factory(kind)
+        if method != "from_cfg":  # that one gets a whole config, not arguments
+            resolve_arguments(arguments)
         if method is not None:
             factory = getattr(factory, method)
         return factory(**arguments)
@@ -86,7 +89,7 @@ def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = 
         try:
             modules.append(build_from_cfg(node, registry, default_args))
         except RegistryError as err:
-            failed_build(err, build_from_cfg, {}, cfg, registry, f"[{index}]")  # lengthens its path
+            failed_build(err, build_from_cfg, {}, cfg, registry, str(index))  # lengthens its path
             raise
     container = registry.root.get(f"{registry.root.scope}.Sequential")
     if container is None:

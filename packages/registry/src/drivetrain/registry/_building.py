@@ -21,7 +21,8 @@ class building:  # a context manager that reads as a verb, like contextlib.suppr
     ``train_dataloader.sampler``. Each thread and each asyncio task has its own path.
 
     Args:
-        path: Key or path, relative to the enclosing ``building``; an index is ``"[3]"``.
+        path: Key or path, relative to the enclosing ``building``; an index is ``"3"`` or
+            ``"[3]"``, and shown between dots, as an override writes it.
         locate: Tells for a whole dotted path (``pipeline.3.scale``) where it was written
             (``"config.py:12"``), or ``None``; errors show it. Holds for everything inside.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from drivetrain.registry._errors import CheckError, RegistryError
 from drivetrain.registry._live import live_registries
 from drivetrain.registry._node import is_node, missing_type, no_node
-from drivetrain.registry._path import join_path
+from drivetrain.registry._path import dotted_path, join_path
 from drivetrain.registry._registry import Registry, factory_of
 from drivetrain.registry._scope import DefaultScope
 
@@ -51,7 +51,7 @@ class Problem:
     """One mistake.
 
     Attributes:
-        path: Path of the node, such as ``custom_hooks[0]``.
+        path: Path of the node, such as ``custom_hooks.0``.
         kind: ``"unknown type"``, ``"no type"``, ``"no node"``, ``"no import"``,
             ``"unknown argument"``, ``"missing argument"`` or ``"duplicate argument"``.
         summary: One line.
@@ -169,12 +169,14 @@ def check(
         ...     def __init__(self, interval_iters: int = 50) -> None: ...
         >>> report = check({"hooks": [{"type": "Timer", "intervall": 1}]}, {"hooks": HOOKS})
         >>> [(problem.path, problem.kind) for problem in report.problems]
-        [('hooks[0]', 'unknown argument')]
+        [('hooks.0', 'unknown argument')]
     """
     if isinstance(roots, Registry):
         roots = {"": roots}
     patterns = {
-        tuple(path.split(".")) if path else (): root if isinstance(root, Root) else Root(root)
+        tuple(dotted_path(path).split(".")) if path else (): root
+        if isinstance(root, Root)
+        else Root(root)
         for path, root in (roots or {}).items()
     }
     walk = _Walk(patterns, locate)
@@ -309,7 +311,7 @@ class _Walk:
     def _add(
         self, path: tuple[str, ...], kind: str, summary: str, details: Any, certain: bool
     ) -> None:
-        shown = join_path(*(f"[{part}]" if part.isdigit() else part for part in path))
+        shown = join_path(*path)
         origin = RegistryError().placed(shown, None, self._locate).origin
         if origin is not None:
             details = (*details, ("Config:", origin))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drivetrain.registry._path import dotted_path, join_path
+from drivetrain.registry._path import join_path
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class RegistryError(Exception):
 
     @property
     def origin(self) -> str | None:
-        path = dotted_path(self.node_path)
+        path = self.node_path
         while self._locate is not None and path:
             try:
                 found = self._locate(path)

@@ -222,7 +222,7 @@ def _values_inside(value: Any, path: str, depth: int) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in dict.items(value)]  # lazy objects stay lazy
     elif isinstance(value, (list, tuple)):
-        items = [(f"[{index}]", item) for index, item in enumerate(value)]
+        items = [(str(index), item) for index, item in enumerate(value)]
     else:
         return []
     found: list[tuple[str, Any]] = []

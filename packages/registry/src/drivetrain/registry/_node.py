@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     E = TypeVar("E", bound=RegistryError)
 
+# Values of these types hold nothing else.
+ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+
 # Nothing of these types was built from a node: it is a slip in a config.
 _NEVER_BUILT = (str, bytes, bool, int, float, complex, list, tuple, set, frozenset, type)
 
@@ -35,6 +38,46 @@ def is_lazy(value: Any) -> bool:
 def resolve_lazy(value: Any) -> Any:
     """Import what a lazy object stands for; return anything else as it is."""
     return value.build() if is_lazy(value) else value
+
+
+def resolve_arguments(arguments: dict[str, Any]) -> None:
+    """Import what lazy objects in ``arguments`` stand for, in lists and dicts at any depth too.
+
+    Nodes stay nodes: they are for whoever builds them. Containers are copied where something in
+    them is resolved, so that the config keeps its references.
+    """
+    for key, value in arguments.items():
+        if type(value) in ATOMS or (isinstance(value, dict) and "type" in value):
+            continue
+        resolved = _resolved(value, set())
+        if resolved is not value:
+            arguments[key] = resolved
+
+
+def _resolved(value: Any, around: set[int]) -> Any:
+    if isinstance(value, dict):
+        return value if "type" in value else _resolved_inside(value, around)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value if ATOMS.issuperset(map(type, value)) else _resolved_inside(value, around)
+    return resolve_lazy(value)
+
+
+def _resolved_inside(value: Any, around: set[int]) -> Any:
+    """``value`` itself if nothing in it is lazy, else a copy with what is meant."""
+    if id(value) in around:
+        return value  # it contains itself
+    around.add(id(value))
+    old = list(dict.values(value) if isinstance(value, dict) else value)
+    new = [item if type(item) in ATOMS else _resolved(item, around) for item in old]
+    around.discard(id(value))
+    if all(before is after for before, after in zip(old, new, strict=True)):
+        return value
+    if isinstance(value, dict):
+        copied = value.copy()
+        dict.update(copied, zip(value, new, strict=True))
+        return copied
+    kind = type(value)
+    return kind._make(new) if hasattr(kind, "_make") else kind(new)  # a named tuple
 
 
 def arguments_of(cfg: Any, default_args: Any) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from drivetrain.registry._discovery import (
 from drivetrain.registry._errors import DuplicateNameError, RegistrationError, UsageError
 from drivetrain.registry._live import living_registry, remember
 from drivetrain.registry._manager import ManagerMixin
-from drivetrain.registry._node import no_type, resolve_lazy
+from drivetrain.registry._node import ATOMS, no_type, resolve_arguments, resolve_lazy
 from drivetrain.registry._registering import (
     check_arguments,
     is_successor,
@@ -446,6 +446,10 @@ class Registry(Generic[T]):
                 return self._build_in_scope(cfg, arguments)
             return self._call_build_func(cfg, args, kwargs)
         try:
+            for value in arguments.values():
+                if type(value) not in ATOMS:
+                    resolve_arguments(arguments)
+                    break
             return factory(**arguments)  # type: ignore[no-any-return,unused-ignore]  # a T
         except Exception as err:
             located = failed_build(err, factory, arguments, cfg, self)
@@ -462,6 +466,7 @@ class Registry(Generic[T]):
             return self._call_build_func(cfg, (), {})
         token = overwritten_scope.set(overwriting_scope(scope_name))
         try:
+            resolve_arguments(arguments)
             return factory(**arguments)
         except Exception as err:
             located = failed_build(err, factory, arguments, cfg, self)
