@@ -203,6 +203,34 @@ def test_collectives_work_on_subgroups(ranks: Any) -> None:
     ]
 
 
+def _outside() -> tuple[Any, ...]:
+    first = torch_dist.new_group([0])
+    data = torch.tensor(float(dist.get_rank()))
+    dist.all_reduce(data, group=first)
+    dist.all_reduce_params([data], group=first)
+    dist.all_reduce_dict({"a": data}, group=first)
+    dist.broadcast(data, group=first)
+    dist.barrier(first)
+    box = ["x"]
+    dist.broadcast_object_list(box, group=first)
+    return (
+        data.item(),
+        len(dist.all_gather(data, first)),
+        len(dist.gather(data, group=first)),
+        dist.all_gather_object("x", first),
+        dist.gather_object("x", group=first),
+        box,
+    )
+
+
+def test_ranks_outside_of_a_group_may_make_the_same_calls(ranks: Any) -> None:
+    """As with torch's own: one program for all ranks."""
+    assert ranks(_outside) == [
+        (0.0, 1, 1, ["x"], ["x"], ["x"]),
+        (1.0, 0, 0, [], None, ["x"]),
+    ]
+
+
 def _queries() -> tuple[Any, ...]:
     os.environ.update(LOCAL_RANK=str(dist.get_rank()), LOCAL_WORLD_SIZE="2")
     before = (dist.get_local_rank(), dist.get_local_size())

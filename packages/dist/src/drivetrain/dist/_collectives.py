@@ -1,4 +1,7 @@
-"""Collectives on tensors: one call for one process and for many, for any device."""
+"""Collectives on tensors: one call for one process and for many, for any device.
+
+A rank outside of ``group`` may make the same calls: nothing happens, and it gets nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup, ReduceOp
 
 from drivetrain.dist._errors import DataMismatchError
-from drivetrain.dist._group import get_rank, get_world_size
+from drivetrain.dist._group import get_rank, get_world_size, is_member
 from drivetrain.dist._transfer import get_comm_device
 
 _OPS = {
@@ -44,7 +47,7 @@ def all_reduce(
         group: All ranks by default.
     """
     world_size = get_world_size(group)
-    if world_size == 1:
+    if world_size <= 1:
         return
     buffer = _outgoing(data, group)
     torch_dist.all_reduce(buffer, _reduce_op(op), group=group)
@@ -68,8 +71,8 @@ def all_gather(data: Tensor, group: ProcessGroup | None = None) -> list[Tensor]:
     Raises:
         DataMismatchError: On every rank, if dtypes or numbers of dimensions differ.
     """
-    if get_world_size(group) == 1:
-        return [data]
+    if get_world_size(group) <= 1:
+        return [data] if is_member(group) else []
     shapes = _exchange_shapes(data, group)
     flat, sizes = _padded(data, shapes, group)
     received = [torch.empty_like(flat) for _ in shapes]
@@ -92,8 +95,8 @@ def gather(data: Tensor, dst: int = 0, group: ProcessGroup | None = None) -> lis
     Raises:
         DataMismatchError: On every rank, if dtypes or numbers of dimensions differ.
     """
-    if get_world_size(group) == 1:
-        return [data]
+    if get_world_size(group) <= 1:
+        return [data] if is_member(group) else []
     shapes = _exchange_shapes(data, group)
     flat, sizes = _padded(data, shapes, group)
     is_receiver = torch_dist.get_rank() == dst
@@ -104,7 +107,7 @@ def gather(data: Tensor, dst: int = 0, group: ProcessGroup | None = None) -> lis
 
 def broadcast(data: Tensor, src: int = 0, group: ProcessGroup | None = None) -> None:
     """Overwrite ``data`` on all ranks with that of rank ``src`` (a global rank), in place."""
-    if get_world_size(group) == 1:
+    if get_world_size(group) <= 1:
         return
     buffer = _outgoing(data, group)
     torch_dist.broadcast(buffer, src=src, group=group)
@@ -125,7 +128,7 @@ def all_reduce_dict(
         DataMismatchError: On every rank, if the ranks bring different keys.
     """
     world_size = get_world_size(group)
-    if world_size == 1:
+    if world_size <= 1:
         return
     keys = sorted(data)
     everyones: list[list[str] | None] = [None] * world_size
@@ -154,7 +157,7 @@ def all_reduce_params(
         op: As in ``all_reduce``.
         group: All ranks by default.
     """
-    if get_world_size(group) == 1:
+    if get_world_size(group) <= 1:
         return
     tensors = [param.detach() for param in params]
     if not coalesce:

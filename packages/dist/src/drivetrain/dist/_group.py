@@ -107,6 +107,11 @@ def get_rank(group: ProcessGroup | None = None) -> int:
     return torch_dist.get_rank(group) if is_distributed() else 0
 
 
+def is_member(group: ProcessGroup | None = None) -> bool:
+    """Whether this process is one of ``group``; always true without a process group."""
+    return get_world_size(group) > 0
+
+
 def get_dist_info(group: ProcessGroup | None = None) -> tuple[int, int]:
     """``(rank, world_size)`` of this process in ``group``; ``(0, 1)`` without a process group."""
     return get_rank(group), get_world_size(group)
@@ -157,5 +162,5 @@ def master_only(func: Callable[_P, _R]) -> Callable[_P, _R | None]:
 
 def barrier(group: ProcessGroup | None = None) -> None:
     """Wait until every rank of ``group`` is here; nothing without a process group."""
-    if is_distributed():
+    if is_distributed() and is_member(group):
         torch_dist.barrier(group)

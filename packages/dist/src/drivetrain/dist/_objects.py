@@ -1,4 +1,7 @@
-"""Collectives on anything that pickle takes."""
+"""Collectives on anything that pickle takes.
+
+A rank outside of ``group`` may make the same calls: nothing happens, and it gets nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch.distributed as torch_dist
 from torch.distributed import ProcessGroup
 
 from drivetrain.dist._errors import RankFailedError
-from drivetrain.dist._group import get_rank, get_world_size, is_distributed
+from drivetrain.dist._group import get_rank, get_world_size, is_distributed, is_member
 
 _T = TypeVar("_T")
 
@@ -17,8 +20,8 @@ _T = TypeVar("_T")
 def all_gather_object(data: Any, group: ProcessGroup | None = None) -> list[Any]:
     """The ``data`` of every rank, in the order of ranks; ``[data]`` without a process group."""
     world_size = get_world_size(group)
-    if world_size == 1:
-        return [data]
+    if world_size <= 1:
+        return [data] if is_member(group) else []
     received: list[Any] = [None] * world_size
     torch_dist.all_gather_object(received, data, group=group)
     return received
@@ -37,8 +40,8 @@ def gather_object(data: Any, dst: int = 0, group: ProcessGroup | None = None) ->
         group.
     """
     world_size = get_world_size(group)
-    if world_size == 1:
-        return [data]
+    if world_size <= 1:
+        return [data] if is_member(group) else None
     received: list[Any] | None = [None] * world_size if get_rank() == dst else None
     torch_dist.gather_object(data, received, dst=dst, group=group)
     return received

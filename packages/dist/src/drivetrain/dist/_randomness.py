@@ -26,7 +26,7 @@ def sync_random_seed(group: ProcessGroup | None = None) -> int:
     move the position of any generator.
     """
     seed = int.from_bytes(os.urandom(4), "little") % _MAX_SEED
-    if get_world_size(group) == 1:
+    if get_world_size(group) <= 1:
         return seed
     shared = torch.tensor(seed, dtype=torch.int64, device=get_comm_device(group))
     source = 0 if group is None else torch_dist.get_global_rank(group, 0)
