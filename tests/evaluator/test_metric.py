@@ -101,7 +101,7 @@ def test_a_metric_that_fails_on_no_results_is_told_why():
         def compute_metrics(self, results):
             return {"mean": sum(results) / len(results)}
 
-    with pytest.raises(EmptyResultsError, match="Mean.*ZeroDivisionError.*append") as caught:
+    with pytest.raises(EmptyResultsError, match=r"Mean.*ZeroDivisionError.*append") as caught:
         Mean().evaluate(4)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
@@ -187,8 +187,10 @@ class FailsOnMain(Returning):
 
 
 def _error_on_a_rank():
+    metric = FailsOnMain()
+    metric.process(None, [1])
     try:
-        FailsOnMain().evaluate(1)
+        metric.evaluate(1)
     except Exception as err:
         return type(err).__name__, str(err)
 
