@@ -116,6 +116,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     pool.close()
 
 
+@pytest.fixture(scope="module")
+def four_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """For meshes of two dimensions; their tests are slow ones."""
+    pool = Ranks(4, tmp_path_factory.mktemp("four_ranks") / "store")
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
 def tiny() -> ModuleType:
     return tiny_training

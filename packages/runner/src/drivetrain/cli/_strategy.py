@@ -8,7 +8,13 @@ from drivetrain.config import Config
 from drivetrain.registry import STRATEGIES
 from drivetrain.runner import RunnerConfigError
 
-_SHORT = {"single": "SingleDeviceStrategy", "ddp": "DDPStrategy", "fsdp": "FSDPStrategy"}
+_SHORT = {
+    "single": "SingleDeviceStrategy",
+    "ddp": "DDPStrategy",
+    "fsdp": "FSDPStrategy",
+    "deepspeed": "DeepSpeedStrategy",
+    "colossalai": "ColossalAIStrategy",
+}
 
 
 def use_strategy(cfg: Config, name: str) -> None:
@@ -19,7 +25,8 @@ def use_strategy(cfg: Config, name: str) -> None:
 
     Args:
         cfg: The config, which is changed.
-        name: ``single``, ``ddp``, ``fsdp``, or a name in the registry of strategies.
+        name: ``single``, ``ddp``, ``fsdp``, ``deepspeed``, ``colossalai``, or a name in the
+            registry of strategies.
 
     Raises:
         RunnerConfigError: If there is no such strategy, or it cannot work with the processes.
