@@ -14,8 +14,10 @@ from drivetrain.runner import hooks as hooks
 from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._errors import (
+    InferencerError,
     MetricNotFoundError,
     MissingPartError,
+    ModelIndexError,
     NonFiniteError,
     NothingToResumeError,
     Preempted,
@@ -42,10 +44,12 @@ __all__ = [
     "CheckpointLoader",
     "EpochBasedTrainLoop",
     "FlexibleRunner",
+    "InferencerError",
     "IterBasedTrainLoop",
     "LogProcessor",
     "MetricNotFoundError",
     "MissingPartError",
+    "ModelIndexError",
     "NonFiniteError",
     "NothingToResumeError",
     "Preempted",

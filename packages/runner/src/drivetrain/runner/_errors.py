@@ -8,6 +8,8 @@
     ├── NothingToResumeError (FileNotFoundError)
     ├── MetricNotFoundError (KeyError)       a hook waits for a metric that no evaluator reports
     ├── NonFiniteError (FloatingPointError)  a loss or a gradient is not a finite number
+    ├── InferencerError (ValueError)         an inferencer cannot be made, or not used like this
+    ├── ModelIndexError (LookupError)        a package offers no such model
     ├── ReplayError (ValueError)             a replay file that cannot be replayed
     └── TrainingInterrupted                  a signal stopped training at a step border
         └── Preempted (SystemExit)           the same, and the process is to end with 143
@@ -101,3 +103,11 @@ class NonFiniteError(RunnerError, FloatingPointError):
 
 class ReplayError(RunnerError, ValueError):
     """A file is no replay file, or lacks what a replay needs."""
+
+
+class InferencerError(RunnerError, ValueError):
+    """An inferencer lacks something, or got arguments that it does not know."""
+
+
+class ModelIndexError(RunnerError, LookupError):
+    """An installed package offers no such model, config or weights."""
