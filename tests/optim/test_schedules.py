@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 
 import pytest
@@ -275,16 +276,15 @@ CASES = {
     "PolyLR": {"end": 10},
     "OneCycleLR": {"eta_max": 1.0, "total_steps": 12},
 }
-MOMENTUM_CASES = {
-    name.replace("LR", "Momentum"): arguments
-    for name, arguments in CASES.items()
-    if name != "OneCycleLR"
-}
+MOMENTUM_CASES = {name.replace("LR", "Momentum"): arguments for name, arguments in CASES.items()}
 
 
 @pytest.mark.parametrize(("name", "arguments"), [*CASES.items(), *MOMENTUM_CASES.items()])
-@given(stop=st.integers(0, 11))
-def test_a_restored_schedule_goes_on_as_if_it_had_never_stopped(name, arguments, stop) -> None:
+@given(stop=st.integers(0, 11), begin=st.integers(0, 4), as_json=st.booleans())
+def test_a_restored_schedule_goes_on_as_if_it_had_never_stopped(
+    name, arguments, stop, begin, as_json
+) -> None:
+    arguments = {**arguments, "begin": begin, "end": arguments.get("end", INF) + begin}
     make = lambda: OptimWrapper(optimizer(1.0, 0.3, momentum=0.9))  # noqa: E731
     values = lambda wrapper: (wrapper.get_lr(), wrapper.get_momentum())  # noqa: E731
     kind = getattr(optim, name)
@@ -300,7 +300,7 @@ def test_a_restored_schedule_goes_on_as_if_it_had_never_stopped(name, arguments,
     continued = kind(resumed, **arguments)
     wrapper_state, schedule_state = torch.load(file, weights_only=True)
     resumed.load_state_dict(wrapper_state)
-    continued.load_state_dict(schedule_state)
+    continued.load_state_dict(json.loads(json.dumps(schedule_state)) if as_json else schedule_state)
     for _ in range(12 - stop):
         assert values(resumed) == values(whole)
         schedule.step()
@@ -341,6 +341,13 @@ def test_going_on_without_a_state_needs_the_optimizers_state() -> None:
     schedule = StepLR(sgd, step_size=2, last_step=3, gamma=0.5)
     assert schedule.last_step == 4
     assert sgd.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*CASES.items(), *MOMENTUM_CASES.items()])
+def test_a_schedule_restored_from_json_differs_in_nothing(name, arguments, caplog_of) -> None:
+    schedule = getattr(optim, name)(optimizer(momentum=0.9), **arguments)
+    state = json.loads(json.dumps(schedule.state_dict()))
+    assert caplog_of(lambda: schedule.load_state_dict(state)) == []
 
 
 def test_a_restored_schedule_that_differs_from_the_configured_one_is_reported(caplog_of) -> None:

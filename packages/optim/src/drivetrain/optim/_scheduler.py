@@ -264,10 +264,16 @@ def unchanged_on_error(optimizer: Any) -> Iterator[None]:
 
 
 def _differ(ours: Any, theirs: Any) -> bool:
-    # Files keep tuples as lists, and older files a Counter for a dict.
-    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
-        return list(ours) != list(theirs)
-    return bool(ours != theirs)
+    return bool(_as_in_a_file(ours) != _as_in_a_file(theirs))
+
+
+def _as_in_a_file(value: Any) -> Any:
+    """What JSON makes of a setting: tuples become lists, and keys text."""
+    if isinstance(value, list | tuple):
+        return [_as_in_a_file(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _as_in_a_file(item) for key, item in value.items()}
+    return value
 
 
 def require_positive(schedule: _ParamScheduler, **lengths: int) -> None:

@@ -8,7 +8,7 @@ initial value and ``T`` for ``end - begin - 1``, the last step of its range.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivetrain.optim._errors import ScheduleError
@@ -115,6 +115,11 @@ class MultiStepParamScheduler(_ParamScheduler):
             return self._values()
         factor = self.gamma**times
         return [value * factor for value in self._values()]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; also after a trip through JSON."""
+        super().load_state_dict(state_dict)
+        self.milestones = {int(step): times for step, times in self.milestones.items()}
 
     @classmethod
     def _to_iterations(cls, kwargs: dict[str, Any], epoch_length: int) -> dict[str, Any]:
