@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from drivetrain.registry._errors import CheckError, RegistryError
 from drivetrain.registry._live import live_registries
-from drivetrain.registry._node import is_node, missing_type, no_node
+from drivetrain.registry._node import factory_of, is_node, missing_type, no_node
 from drivetrain.registry._path import dotted_path, join_path
-from drivetrain.registry._registry import Registry, factory_of
+from drivetrain.registry._registry import Registry
 from drivetrain.registry._scope import DefaultScope
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest

@@ -18,6 +18,7 @@ from drivetrain.registry._explain import one_line, shown_traceback
 from drivetrain.registry._live import live_registries
 from drivetrain.registry._nearest import nearest, quoted
 from drivetrain.registry._scope import ROOT_SCOPE, canonical_scope
+from drivetrain.registry._search import known_registry_of
 
 _MAX_FILES = 300
 # Who offers components for the root registries, for an advice what to install. Names only: this
@@ -98,7 +99,7 @@ def _summary(registry: Any, key: str) -> str:
     scope, _ = registry.split_scope_key(key)
     if scope is None:
         return f"{summary}."
-    if registry._known_registry_of(scope) is not None:
+    if known_registry_of(registry, scope) is not None:
         return f"{summary}."
     module = sys.modules.get(key.rpartition(".")[0])
     if module is not None:
@@ -109,7 +110,7 @@ def _summary(registry: Any, key: str) -> str:
 def _searched(registry: Any, key: str, order: list[Any]) -> list[Any]:
     scope, _ = registry.split_scope_key(key)
     if scope is not None:
-        found = registry._known_registry_of(scope)
+        found = known_registry_of(registry, scope)
         if found is not None:
             return [found]
     found = []
@@ -138,10 +139,10 @@ def _suggestions(registry: Any, key: str, searched: list[Any]) -> list[tuple[str
         if place not in searched:
             names += [f"{place.scope}.{name}" for name in place.module_dict]
     scope, _ = registry.split_scope_key(key)
-    if scope is not None and len(searched) == 1 and registry._known_registry_of(scope):
+    if scope is not None and len(searched) == 1 and known_registry_of(registry, scope):
         names = [f"{scope}.{n}" for n in searched[0].module_dict] + names
     module = sys.modules.get(key.rpartition(".")[0])
-    if module is not None and registry._known_registry_of(scope) is None:
+    if module is not None and known_registry_of(registry, scope) is None:
         names = [f"{module.__name__}.{n}" for n in dir(module) if not n.startswith("_")]
     close = nearest(key, names)
     return [("Did you mean:", quoted(close))] if close else []
@@ -216,7 +217,7 @@ def _remedy(registry: Any, key: str, searched: list[Any], failure: Any) -> list[
     scope, _ = registry.split_scope_key(key)
     if (
         scope is not None
-        and registry._known_registry_of(scope) is None
+        and known_registry_of(registry, scope) is None
         and scope not in sys.modules
     ):
         advice.append(("Not installed?", f"Nothing that is installed announces scope {scope!r}."))

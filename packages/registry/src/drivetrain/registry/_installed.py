@@ -89,7 +89,7 @@ def get_installed_path(package: str) -> str:
     except MissingPrerequisiteError:
         module = package
     spec = _spec(module)
-    locations = [] if spec is None else list(spec.submodule_search_locations or ())
+    locations: list[str] = [] if spec is None else list(spec.submodule_search_locations or ())
     if not locations and spec is not None and spec.origin and os.path.exists(spec.origin):
         locations = [os.path.dirname(spec.origin)]
     if not locations:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from drivetrain.registry._building import current_place
 from drivetrain.registry._errors import MissingTypeError, NodeError, RegistryError
+from drivetrain.registry._manager import ManagerMixin
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ def is_lazy(value: Any) -> bool:
 def resolve_lazy(value: Any) -> Any:
     """Import what a lazy object stands for; return anything else as it is."""
     return value.build() if is_lazy(value) else value
+
+
+def factory_of(component: Any) -> Callable[..., Any]:
+    """What to call to build a component."""
+    found: Any = resolve_lazy(component)
+    if isinstance(found, type) and issubclass(found, ManagerMixin):
+        return found.get_instance
+    if not callable(found):
+        raise no_type(found)
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def resolve_arguments(arguments: dict[str, Any]) -> None:

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from drivetrain.registry._errors import DuplicateNameError, RegistrationError
+from drivetrain.registry._table import lock
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from typing import Any
+
+    from drivetrain.registry._registry import Registry
 
 
 def check_arguments(name: Any, build_func: Any, parent: Any, scope: Any, locations: Any) -> None:
@@ -94,6 +97,37 @@ def taken(name: str, there: Any, new: Any, registry: str, scope: str) -> Duplica
     )
 
 
+def enter(component: Any, names: list[str], registry: Registry[Any], force: bool) -> None:
+    """Enter a component in a registry under all of ``names``, or under none.
+
+    Raises:
+        DuplicateNameError: If a name is taken and ``force`` is not set.
+    """
+    with lock:
+        for name in names:
+            there = registry.module_dict.get(name)
+            if there is not None and not force and not is_successor(component, there):
+                raise taken(name, there, component, registry.name, registry.scope)
+        for name in names:
+            registry.module_dict[name] = component
+
+
+def add_child(parent: Registry[Any], child: Registry[Any]) -> None:
+    """Enter a registry below its parent.
+
+    Raises:
+        DuplicateNameError: If the parent has a child of that scope already.
+    """
+    with lock:
+        old = parent.children.get(child.scope)
+        if old is not None and not is_successor_module(child._home, old._home):
+            raise DuplicateNameError(
+                f"scope {child.scope!r} exists already below registry {parent.name!r}.",
+                (("To do:", "use that registry, or give the new one another scope="),),
+            )
+        parent.children[child.scope] = child
+
+
 def is_successor(new: Any, there: Any) -> bool:
     """Whether ``new`` is ``there`` over again, after its module was unloaded.
 
@@ -126,3 +160,17 @@ def where_defined(component: Any) -> str:
     code = getattr(component, "__code__", None)
     where = f"{module}.{name}" if module else name
     return f"{where} ({code.co_filename}:{code.co_firstlineno})" if code else where
+
+
+def globals_of_creator(registry: Any) -> dict[str, Any]:
+    """Globals of the module whose code is creating ``registry``."""
+    frame = sys._getframe(2)
+    # Constructors of subclasses are not who creates it.
+    while frame.f_back is not None and frame.f_locals.get("self") is registry:
+        frame = frame.f_back
+    return frame.f_globals
+
+
+def package_of(module_globals: dict[str, Any]) -> str:
+    """Top-level package of a module, given its globals."""
+    return str(module_globals.get("__name__", "__main__")).partition(".")[0]

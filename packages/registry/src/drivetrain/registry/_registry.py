@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from _weakref import ref  # what `weakref` is made of, without the rest of it
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import GenericAlias
 
@@ -14,35 +13,32 @@ from drivetrain.registry._build import (
     build_model_from_cfg,
     failed_build,
     misused_build,
-    unknown_component,
 )
 from drivetrain.registry._discovery import (
     Provider,
-    import_object,
     location_provider,
     providers_for,
-    scope_provider,
 )
-from drivetrain.registry._errors import DuplicateNameError, RegistrationError, UsageError
+from drivetrain.registry._errors import RegistrationError, UsageError
 from drivetrain.registry._live import living_registry, remember
-from drivetrain.registry._manager import ManagerMixin
-from drivetrain.registry._node import ATOMS, no_type, resolve_arguments, resolve_lazy
+from drivetrain.registry._node import ATOMS, factory_of, resolve_arguments
 from drivetrain.registry._registering import (
+    add_child,
     check_arguments,
-    is_successor,
-    is_successor_module,
+    enter,
+    globals_of_creator,
     names_given,
     names_of,
-    taken,
+    package_of,
     where_defined,
 )
 from drivetrain.registry._scope import (
     DefaultScope,
-    canonical_scope,
     current_scope,
     overwriting_scope,
     overwritten_scope,
 )
+from drivetrain.registry._search import find, require, search_order, warn_of_failure
 from drivetrain.registry._table import Table, lock
 
 TYPE_CHECKING = False  # as checkers know it; importing `typing` would take longer than all the rest
@@ -104,8 +100,8 @@ class Registry(Generic[T]):
     ) -> None:
         check_arguments(name, build_func, parent, scope, locations)
         self._name = name
-        self._home = _globals_of_caller(self)
-        self._scope = _package_of(self._home) if scope is None else scope
+        self._home = globals_of_creator(self)
+        self._scope = package_of(self._home) if scope is None else scope
         # Weak, so that a registry that nobody uses any more is gone at once, not some time later.
         weak = ref(self)
 
@@ -125,7 +121,7 @@ class Registry(Generic[T]):
             build_func = build_from_cfg if parent is None else parent.build_func
         self.build_func = build_func
         if parent is not None:
-            parent._add_child(self)
+            add_child(parent, self)
         remember(self)
 
     # --- what it is ---------------------------------------------------------------------------
@@ -175,7 +171,7 @@ class Registry(Generic[T]):
         return True  # an empty registry is still a registry
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._find(key) is not None
+        return isinstance(key, str) and find(self, key) is not None
 
     def __repr__(self) -> str:
         head = f"Registry(name={self._name!r}, scope={self._scope!r}, {len(self)} names)"
@@ -254,24 +250,8 @@ class Registry(Generic[T]):
 
     def _register(self, component: C, names: list[str] | None, force: bool) -> C:
         names = names_of(component, names, self._name)
-        with lock:
-            for name in names:
-                there = self._module_dict.get(name)
-                if there is not None and not force and not is_successor(component, there):
-                    raise taken(name, there, component, self._name, self._scope)
-            for name in names:
-                self._module_dict[name] = component
+        enter(component, names, self, force)
         return component
-
-    def _add_child(self, child: Registry[Any]) -> None:
-        with lock:
-            old = self._children.get(child._scope)
-            if old is not None and not is_successor_module(child._home, old._home):
-                raise DuplicateNameError(
-                    f"scope {child._scope!r} exists already below registry {self._name!r}.",
-                    (("To do:", "use that registry, or give the new one another scope="),),
-                )
-            self._children[child._scope] = child
 
     def _forget_resolved(self) -> None:
         """Names of this tree changed: look everything up again."""
@@ -297,7 +277,7 @@ class Registry(Generic[T]):
             raise UsageError(f"{self._name}: the key must be a string, got {key!r}")
         found: Callable[..., T] | None
         try:
-            found = self._find(key)
+            found = find(self, key)
         except Exception as err:
             warn_of_failure(key, err)
             return None
@@ -314,7 +294,7 @@ class Registry(Generic[T]):
             UnknownComponentError: If nothing installed offers that name; with the traceback of
                 providers that could not be imported.
         """
-        found: Callable[..., T] = self._require(key, self._search_order(None), None)
+        found: Callable[..., T] = require(self, key, [self], None)
         return found
 
     def tree(self) -> Iterator[Registry[Any]]:
@@ -323,73 +303,6 @@ class Registry(Generic[T]):
         for registry in pending:
             yield registry
             pending += registry._children.values()
-
-    def _require(self, key: str, order: Iterable[Registry[Any]], scope: str | None) -> Any:
-        failure: Exception | None = None
-        order = list(order)
-        for registry in order:
-            try:
-                found = registry._find(key)
-            except Exception as err:
-                found, failure = None, err
-            if found is not None:
-                return found
-        raise unknown_component(self, key, order, scope, failure)
-
-    def _search_order(self, scope: str | None, explore: bool = True) -> list[Registry[Any]]:
-        """The registry of the scope in force comes first, then this one."""
-        if scope is None or canonical_scope(scope) == canonical_scope(self._scope):
-            return [self]
-        other = self._registry_of(scope, explore)
-        return [self] if other is None or other is self else [other, self]
-
-    def _find(self, key: str, explore: bool = True) -> Any:
-        scope, rest = self.split_scope_key(key)
-        registry: Registry[Any] | None = self
-        while registry is not None:
-            found = registry._own(key, explore and scope is None)
-            if found is not None:
-                return found
-            registry = registry.parent
-        if scope is None:
-            return None
-        other = self._registry_of(scope, explore)
-        while other is not None:
-            found = other._own(rest, explore)
-            if found is not None:
-                return found
-            scope, rest = self.split_scope_key(rest)
-            other = None if scope is None else other._children.get(scope)
-        return import_object(key) if explore else None
-
-    def _own(self, name: str, explore: bool) -> Any:
-        found = self._module_dict.get(name)
-        if found is None and explore:
-            for provider in self.providers():
-                provider.load()
-            found = self._module_dict.get(name)
-        return found
-
-    def _registry_of(self, scope: str, explore: bool = True) -> Registry[Any] | None:
-        found = self._known_registry_of(scope)
-        if found is None and explore and scope:
-            root = self.root
-            for provider in providers_for(scope, (root._name, self._name)):
-                provider.load()
-            found = self._known_registry_of(scope)
-            if found is None:
-                scope_provider(scope, root._name).load()
-                found = self._known_registry_of(scope)
-        return found
-
-    def _known_registry_of(self, scope: str) -> Registry[Any] | None:
-        scope = canonical_scope(scope)
-        with lock:
-            for start in (self, self.root):
-                for registry in start.tree():
-                    if canonical_scope(registry._scope) == scope:
-                        return registry
-        return None
 
     def providers(self) -> list[Provider]:
         """The modules that are imported when a name is missing here; imports none of them."""
@@ -500,8 +413,8 @@ class Registry(Generic[T]):
         known = self._resolved.get(scope, {}).get(kind)
         if known is not None:
             return known
-        order = self._search_order(scope)
-        found = self._require(kind, order, scope)
+        order = search_order(self, scope)
+        found = require(self, kind, order, scope)
         known = self.known_factory(kind)
         return factory_of(found) if known is None else known
 
@@ -513,8 +426,8 @@ class Registry(Generic[T]):
         """
         scope = current_scope()
         with lock:  # no name changes between looking it up and keeping it
-            for registry in self._search_order(scope, explore=False):
-                registered = registry._find(kind, explore=False)
+            for registry in search_order(self, scope, explore=False):
+                registered = find(registry, kind, explore=False)
                 if registered is not None:
                     found = factory_of(registered)
                     self._resolved.setdefault(scope, {})[kind] = found
@@ -532,14 +445,14 @@ class Registry(Generic[T]):
             The registry of the scope in force, in this tree; this one, if there is none.
         """
         with DefaultScope.overwrite_default_scope(scope):
-            yield self._search_order(current_scope())[0]
+            yield search_order(self, current_scope())[0]
 
     # --- scopes -------------------------------------------------------------------------------
 
     @staticmethod
     def infer_scope() -> str:
         """Return the top-level package of the module that calls this."""
-        return _package_of(sys._getframe(1).f_globals)
+        return package_of(sys._getframe(1).f_globals)
 
     @staticmethod
     def split_scope_key(key: str) -> tuple[str | None, str]:
@@ -553,32 +466,3 @@ class Registry(Generic[T]):
         """
         scope, dot, rest = key.partition(".")
         return (scope, rest) if dot else (None, key)
-
-
-def factory_of(component: Any) -> Callable[..., Any]:
-    """What to call to build a component."""
-    found: Any = resolve_lazy(component)
-    if isinstance(found, type) and issubclass(found, ManagerMixin):
-        return found.get_instance
-    if not callable(found):
-        raise no_type(found)
-    factory: Callable[..., Any] = found
-    return factory
-
-
-def warn_of_failure(key: str, err: BaseException) -> None:
-    """Say why ``get`` found nothing, where that is not simply a name that does not exist."""
-    warnings.warn(f"looking for {key!r}: {type(err).__name__}: {err}", RuntimeWarning, stacklevel=3)
-
-
-def _globals_of_caller(registry: Registry[Any]) -> dict[str, Any]:
-    """Globals of the module whose code is creating ``registry``."""
-    frame = sys._getframe(2)
-    # Constructors of subclasses are not who creates it.
-    while frame.f_back is not None and frame.f_locals.get("self") is registry:
-        frame = frame.f_back
-    return frame.f_globals
-
-
-def _package_of(module_globals: dict[str, Any]) -> str:
-    return str(module_globals.get("__name__", "__main__")).partition(".")[0]
