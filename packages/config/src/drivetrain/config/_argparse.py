@@ -38,6 +38,15 @@ class DictAction(argparse.Action):
         setattr(namespace, self.dest, collected)
 
 
+def config_parser(
+    description: str | None = None, *, add_help: bool = True
+) -> argparse.ArgumentParser:
+    """A parser of programs whose first argument is a config file."""
+    parser = argparse.ArgumentParser(description=description, add_help=add_help)
+    parser.add_argument("config", help="config file path")
+    return parser
+
+
 def add_options(parser: argparse.ArgumentParser, node: ConfigDict, prefix: str = "") -> None:
     """One option for each leaf: ``--a.b`` of the type of its present value."""
     for key, value in node.items():

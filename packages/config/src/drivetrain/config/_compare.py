@@ -49,6 +49,16 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[Difference]:
             yield from differences(before, after, here)
 
 
+def unified_diff(old: str, new: str, old_name: str, new_name: str) -> str:
+    """A unified diff of two texts."""
+    import difflib  # only comparing needs it
+
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""
+    )
+    return "\n".join(line.rstrip() if line[:3] in ("---", "+++") else line for line in lines)
+
+
 def _item(values: Any, index: int) -> Any:
     return values[index] if index < len(values) else _ABSENT
 

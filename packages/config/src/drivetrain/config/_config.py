@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config._assembly import RESERVED_KEYS, assemble, refuse_reserved, reserved
-from drivetrain.config._compare import digest_of
+from drivetrain.config._compare import digest_of, unified_diff
 from drivetrain.config._configdict import ConfigDict, mark
 from drivetrain.config._custom_imports import IMPORTS_KEY
 from drivetrain.config._dump import to_text, write_whole
@@ -177,16 +177,12 @@ class Config(MutableMapping[Any, Any]):
         Returns:
             The parser, and the config named by the first positional argument.
         """
-        from argparse import ArgumentParser  # slow to import; most programs parse in their own way
+        # argparse is slow to import, and most programs parse in their own way.
+        from drivetrain.config._argparse import add_options, config_parser
 
-        from drivetrain.config._argparse import add_options
-
-        first = ArgumentParser(description=description, add_help=False)
-        first.add_argument("config", help="config file path")
-        known, _ = first.parse_known_args()
+        known, _ = config_parser(description, add_help=False).parse_known_args()
         cfg = Config.fromfile(known.config)
-        parser = ArgumentParser(description=description)
-        parser.add_argument("config", help="config file path")
+        parser = config_parser(description)
         add_options(parser, cfg._cfg_dict)
         return parser, cfg
 
@@ -298,19 +294,11 @@ class Config(MutableMapping[Any, Any]):
             -lr = 1
             +lr = 2
         """
-        import difflib  # only comparing needs it
-
         old, new = (
             each if isinstance(each, Config) else Config.fromfile(each) for each in (cfg1, cfg2)
         )
-        lines = difflib.unified_diff(
-            old.pretty_text.splitlines(),
-            new.pretty_text.splitlines(),
-            old.filename or "",
-            new.filename or "",
-            lineterm="",
-        )
-        return "\n".join(line.rstrip() if line[:3] in ("---", "+++") else line for line in lines)
+        names = old.filename or "", new.filename or ""
+        return unified_diff(old.pretty_text, new.pretty_text, *names)
 
     def digest(self) -> str:
         """SHA-256 of the content: equal for equal configs, whatever the order of their keys.
