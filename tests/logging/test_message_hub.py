@@ -210,3 +210,46 @@ class TestTensors:
         hub.load_state_dict({"log_scalars": {}, "runtime_info": {"m": mask}, "resumed_keys": {}})
         mask += 1
         assert hub.get_info("m").tolist() == [0, 0]
+
+
+def test_a_history_in_somebodys_hand_shows_what_the_hub_was_told_since(hub):
+    hub.update_scalar("train/loss", 1.0)
+    history = hub.get_scalar("train/loss")
+    hub.update_scalar("train/loss", 2.0)
+    assert history.current() == 2
+    hub.update_scalar("train/loss", 3)
+    assert len(history) == 3
+
+
+def test_numbers_keep_their_order_whichever_way_they_come(hub):
+    hub.update_scalar("train/loss", 1.0)
+    history = hub.get_scalar("train/loss")
+    hub.update_scalar("train/loss", 2.0)
+    history.update(3.0)
+    hub.update_scalar("train/loss", np.float32(4))
+    hub.update_scalar("train/loss", 5.0, count=np.int64(2))
+    hub.update_scalar("train/loss", 6.0)
+    assert history.data[0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert history.data[1].tolist() == [1, 1, 1, 1, 2, 1]
+
+
+def test_a_scalar_that_was_removed_begins_anew(hub):
+    hub.update_scalar("train/loss", 1.0)
+    del hub.log_scalars["train/loss"]
+    hub.update_scalar("train/loss", 2.0)
+    assert hub.get_scalar("train/loss").data[0].tolist() == [2]
+
+
+def test_numbers_that_nobody_reads_reach_their_histories_in_time(hub):
+    for step in range(10_000):
+        hub.update_scalar("train/loss", float(step))
+    assert len(hub._inbox) < 4096
+    assert hub.get_scalar("train/loss").data[0].tolist() == list(range(10_000))
+
+
+def test_a_state_that_is_loaded_comes_after_what_was_told_before(hub):
+    hub.update_scalar("train/loss", 1.0)
+    state = hub.state_dict()
+    hub.update_scalar("train/loss", 2.0)
+    hub.load_state_dict(state)
+    assert hub.get_scalar("train/loss").data[0].tolist() == [1]

@@ -6,7 +6,7 @@ import difflib
 import logging
 import sys
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -18,7 +18,7 @@ from drivetrain.logging._errors import (
     UnknownStatisticError,
 )
 from drivetrain.logging._logger import print_log
-from drivetrain.logging._scalar import as_scalar, only_element
+from drivetrain.logging._scalar import as_scalar, number_here
 from drivetrain.logging._totals import BLOCK, Totals, newest
 from drivetrain.logging._waiting import Waiting, settle
 
@@ -86,6 +86,8 @@ class HistoryBuffer:
         self._waits = False  # whether one of the two does: asked with every statistic
         self._overwriting_reported = False
         self._siblings: Mapping[str, HistoryBuffer] = {}  # settled along, in the same transfer
+        self._inbox: Sized = ()  # what its hub has not handed out yet, to it and its siblings
+        self._hand_out: Callable[[], None] = _nothing
         self._before = before  # sums up the oldest entries, stored or not, but not the recent ones
         self._dropped = before.length  # entries that are not stored any more
         self._trim_to = max(self._max_length, RECENT + BLOCK)
@@ -111,32 +113,20 @@ class HistoryBuffer:
             ScalarTypeError: If one of them is no number.
             ScalarValueError: If one of them holds several numbers.
         """
-        kind, count_kind = type(log_val), type(count)
-        if (kind is float or kind is int) and (count_kind is int or count_kind is float):
-            self._values.append(log_val)
-            self._counts.append(count)
-        else:
-            self._append_other(log_val, count)
+        if self._inbox:
+            self._hand_out()
+        number = number_here(log_val)
+        if number is not None and type(count) is int:
+            self.append(number, count)
+        elif self._append_of_any_kind(as_scalar(log_val), as_scalar(count)):
+            self._settle()
+
+    def append(self, number: float, count: float) -> None:
+        """Append numbers that nobody has to check or to wait for."""
+        self._values.append(number)
+        self._counts.append(count)
         if len(self._values) > self._trim_at:
             self._trim()
-
-    def _append_other(self, value: Any, count: Any) -> None:
-        torch = sys.modules.get("torch")
-        if type(count) is int and torch is not None and type(value) is torch.Tensor:
-            # Each loss of each step comes by here: what as_scalar does, with no more calls.
-            if value.is_cpu and type(number := value.tolist()) is float:
-                self._values.append(number)  # it was here: there is nothing to wait for
-                self._counts.append(count)
-                return
-            if value.requires_grad:
-                value = value.detach()
-            self._waits = True
-            is_time = self._waiting.add(only_element(value) if value.ndim else value)
-            self._counts.append(count)
-        else:
-            is_time = self._append_of_any_kind(as_scalar(value), as_scalar(count))
-        if is_time:
-            self._settle()
 
     def _append_of_any_kind(self, scalar: Scalar, weight: Scalar) -> bool:
         """Append what ``as_scalar`` returned; say whether so many tensors wait that it is time."""
@@ -154,6 +144,8 @@ class HistoryBuffer:
 
     def _settle(self) -> None:
         """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
+        if self._inbox:
+            self._hand_out()
         if self._waits:
             buffers = {id(self): self, **{id(other): other for other in self._siblings.values()}}
             waitings = [
@@ -209,10 +201,10 @@ class HistoryBuffer:
             raise ScalarValueError(
                 f"HistoryBuffer: window_size must be at least 1, got {window_size}"
             )
+        if self._inbox or self._waits:
+            self._settle()
         if not self._values:
             raise ScalarValueError("HistoryBuffer: nothing was logged yet, so it has no statistics")
-        if self._waits:
-            self._settle()
         if window_size is None or window_size >= self._dropped + len(self._values):
             return None
         return min(window_size, self._max_length)
@@ -290,6 +282,8 @@ class HistoryBuffer:
         return newest(self._counts, self._max_length)
 
     def __len__(self) -> int:
+        if self._inbox:
+            self._hand_out()
         return min(len(self._values), self._max_length)
 
     def __repr__(self) -> str:
@@ -401,6 +395,10 @@ class HistoryBuffer:
         self._max_length = state["max_length"]
         self._restart(state["before"], state["values"], state["counts"])
         self._dropped = state["dropped"]
+
+
+def _nothing() -> None:
+    """A history without a hub has no inbox to hand out."""
 
 
 def _portable(series: array[float]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +18,10 @@ from drivetrain.logging._errors import (
 from drivetrain.logging._history_buffer import HistoryBuffer
 from drivetrain.logging._logger import print_log
 from drivetrain.logging._portable import NotPortableError, copied, portable
+from drivetrain.logging._scalar import number_here
 from drivetrain.registry import ManagerMixin
+
+FULL = 4096  # numbers that wait for a reader, of all scalars together
 
 
 class MessageHub(ManagerMixin):
@@ -57,6 +60,10 @@ class MessageHub(ManagerMixin):
     ) -> None:
         super().__init__(name)
         self._log_scalars: OrderedDict[str, HistoryBuffer] = OrderedDict()
+        # Numbers that are not in their histories yet. An iteration appends all of its scalars to
+        # this one place, and the histories are touched when somebody reads.
+        self._inbox: deque[tuple[str, float, int]] = deque()
+        self._opened: dict[str, bool] = {}  # scalars that have a history, and whether they resume
         self._runtime_info: OrderedDict[str, Any] = OrderedDict(runtime_info or {})
         self._resumed_keys: OrderedDict[str, bool] = OrderedDict(resumed_keys or {})
         self._reported: set[str] = set()  # facts of which we said that no state can hold them
@@ -90,15 +97,15 @@ class MessageHub(ManagerMixin):
             ScalarTypeError: If value or count is no number.
             ScalarValueError: If value or count holds several numbers.
         """
-        history = self._log_scalars.get(key)
-        if history is None or self._resumed_keys.get(key) is not resumed:
-            history = self._open(key, resumed)
-        # A few of these in each iteration: what update() does with them, with no call to it.
-        if type(value) is float and type(count) is int and len(history._values) < history._trim_at:
-            history._values.append(value)
-            history._counts.append(count)
-        else:
-            history.update(value, count)
+        if self._opened.get(key) is not resumed:
+            self._open(key, resumed)
+        number = value if type(value) is float else number_here(value)
+        if number is None or type(count) is not int:
+            self._open(key, resumed).update(value, count)
+            return
+        self._inbox.append((key, number, count))
+        if len(self._inbox) >= FULL:
+            self._hand_out()
 
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append to several histories.
@@ -153,7 +160,7 @@ class MessageHub(ManagerMixin):
         Raises:
             UnknownScalarError: If nothing was logged under ``key``.
         """
-        history = self._log_scalars.get(key)
+        history = self.log_scalars.get(key)
         if history is None:
             nearest = difflib.get_close_matches(key, self._log_scalars, n=3)
             raise UnknownScalarError(
@@ -172,6 +179,7 @@ class MessageHub(ManagerMixin):
 
     def settle(self) -> None:
         """Turn all waiting tensors into numbers, in one transfer; reading a scalar does it, too."""
+        self._hand_out()
         for history in self._log_scalars.values():
             if history._waits:
                 history._settle()  # takes all the others along
@@ -179,6 +187,8 @@ class MessageHub(ManagerMixin):
     @property
     def log_scalars(self) -> OrderedDict[str, HistoryBuffer]:
         """All histories by name; the histories themselves, not copies."""
+        if self._inbox:
+            self._hand_out()
         return self._log_scalars
 
     @property
@@ -204,7 +214,7 @@ class MessageHub(ManagerMixin):
         return {
             "log_scalars": {
                 key: history.state_dict()
-                for key, history in self._log_scalars.items()
+                for key, history in self.log_scalars.items()
                 if self._resumed_keys.get(key, False)
             },
             "runtime_info": infos,
@@ -221,7 +231,7 @@ class MessageHub(ManagerMixin):
         """
         if isinstance(state_dict, MessageHub):
             state_dict = {
-                "log_scalars": state_dict._log_scalars,
+                "log_scalars": state_dict.log_scalars,
                 "runtime_info": state_dict._runtime_info,
                 "resumed_keys": state_dict._resumed_keys,
             }
@@ -231,20 +241,33 @@ class MessageHub(ManagerMixin):
                 f"MessageHub {self.instance_name!r}: this is no state of a message hub; "
                 f"missing: {', '.join(sorted(missing))}"
             )
+        self._hand_out()
         for key, history in state_dict["log_scalars"].items():
             self._adopt(key, _as_history(key, history))
         for key, value in state_dict["runtime_info"].items():
             self._runtime_info[key] = copied(value)
         self._resumed_keys.update(state_dict["resumed_keys"])
 
+    def _hand_out(self) -> None:
+        """Give each history the numbers that are for it."""
+        inbox, histories = self._inbox, self._log_scalars
+        for _ in range(len(inbox)):
+            key, number, count = inbox.popleft()
+            if key not in histories:  # somebody removed it
+                self._adopt(key, HistoryBuffer())
+            histories[key].append(number, count)
+
     def _open(self, key: str, resumed: bool) -> HistoryBuffer:
         self._set_resumed(key, resumed)
         if key not in self._log_scalars:
             self._adopt(key, HistoryBuffer())
+        self._opened[key] = resumed
         return self._log_scalars[key]
 
     def _adopt(self, key: str, history: HistoryBuffer) -> None:
         history._siblings = self._log_scalars
+        history._inbox = self._inbox
+        history._hand_out = self._hand_out
         self._log_scalars[key] = history
 
     def _set_resumed(self, key: str, resumed: bool) -> None:

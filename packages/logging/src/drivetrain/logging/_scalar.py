@@ -21,6 +21,22 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def number_here(value: Any) -> float | None:
+    """Return the number that ``value`` is, if it is plain or in the memory of this process.
+
+    Each loss of each step comes by here; what returns None is for ``as_scalar``.
+    """
+    kind = type(value)
+    if kind is float or kind is int:
+        return float(value)
+    torch = sys.modules.get("torch")
+    if torch is not None and kind is torch.Tensor and value.is_cpu:
+        number = value.tolist()  # a list unless it is 0-d
+        if type(number) is float:
+            return number
+    return None
+
+
 def as_scalar(value: Any) -> Scalar:
     """Return a number, or a detached 0-d tensor that nobody has waited for.
 
