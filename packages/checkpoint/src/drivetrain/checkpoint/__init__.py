@@ -19,6 +19,7 @@ from drivetrain.checkpoint._errors import (
 )
 from drivetrain.checkpoint._folder import CheckpointFolder, find_latest_checkpoint
 from drivetrain.checkpoint._load_report import LoadReport, ShapeMismatch
+from drivetrain.checkpoint._load_url import load_url
 from drivetrain.checkpoint._loader import (
     CheckpointLoader,
     _load_checkpoint,
@@ -83,6 +84,7 @@ __all__ = [
     "load_checkpoint",
     "load_safetensors",
     "load_state_dict",
+    "load_url",
     "publish_checkpoint",
     "read_checkpoint_file",
     "revised_keys",

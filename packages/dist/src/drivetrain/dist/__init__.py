@@ -78,7 +78,11 @@ from drivetrain.dist._randomness import (
     sync_random_seed,
 )
 from drivetrain.dist._separate_ddp import MMSeparateDistributedDataParallel
-from drivetrain.dist._sync_batchnorm import convert_sync_batchnorm, revert_sync_batchnorm
+from drivetrain.dist._sync_batchnorm import (
+    _BatchNormXd,
+    convert_sync_batchnorm,
+    revert_sync_batchnorm,
+)
 from drivetrain.dist._transfer import cast_data_device, get_comm_device, get_data_device
 
 __all__ = [
@@ -97,6 +101,7 @@ __all__ = [
     "StrategyError",
     "WorkDirError",
     "WrapperError",
+    "_BatchNormXd",
     "__version__",
     "all_gather",
     "all_gather_object",

@@ -42,7 +42,14 @@ from drivetrain.model._initializers import (
     initialize,
 )
 from drivetrain.model._merge_dict import merge_dict
-from drivetrain.model._norm_layers import has_batch_norm, is_norm
+from drivetrain.model._norm_layers import (
+    SyncBatchNorm,
+    _BatchNorm,
+    _ConvNd,
+    _InstanceNorm,
+    has_batch_norm,
+    is_norm,
+)
 from drivetrain.model._stack_batch import stack_batch
 from drivetrain.model._torch_build import (
     TORCH_VERSION,
@@ -92,9 +99,13 @@ __all__ = [
     "PretrainedInit",
     "Sequential",
     "StochasticWeightAverage",
+    "SyncBatchNorm",
     "TruncNormalInit",
     "UniformInit",
     "XavierInit",
+    "_BatchNorm",
+    "_ConvNd",
+    "_InstanceNorm",
     "__version__",
     "bias_init_with_prob",
     "caffe2_xavier_init",

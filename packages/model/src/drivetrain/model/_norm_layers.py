@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from drivetrain.model._errors import ModelTypeError
+
+# Offered to code that names them by this package.
+__all__ = [
+    "SyncBatchNorm",
+    "_BatchNorm",
+    "_ConvNd",
+    "_InstanceNorm",
+    "has_batch_norm",
+    "is_norm",
+]
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 

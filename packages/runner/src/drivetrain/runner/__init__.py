@@ -35,6 +35,7 @@ from drivetrain.runner._runner import Runner
 from drivetrain.runner._train_loops import (
     EpochBasedTrainLoop,
     IterBasedTrainLoop,
+    _InfiniteDataloaderIterator,
     calc_dynamic_intervals,
 )
 from drivetrain.runner._tta_runner import build_runner_with_tta
@@ -62,6 +63,7 @@ __all__ = [
     "TestLoop",
     "TrainingInterrupted",
     "ValLoop",
+    "_InfiniteDataloaderIterator",
     "__version__",
     "autocast",
     "build_runner_with_tta",
