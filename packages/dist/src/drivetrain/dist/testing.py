@@ -1,4 +1,4 @@
-"""What a strategy must do, as a check that any strategy can be put through, ours or yours."""
+"""For tests: what any strategy must do, ours or yours, as one check; and ranks on demand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from drivetrain.dist._device import get_device
 from drivetrain.dist._objects import all_gather_object, broadcast_object
+from drivetrain.dist._ranks_on_demand import on_ranks
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.registry import FUNCTIONS
 
-__all__ = ["check_strategy"]
+__all__ = ["check_strategy", "on_ranks"]
 
 _STEPS = 6
 _LEARNING_RATE = 0.05
