@@ -22,6 +22,7 @@ from drivetrain.dist._data_share import get_data_share
 from drivetrain.dist._ddp import unwrapped
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
+from drivetrain.dist._graphs import GRAPH_MODES, outliving_graphs
 from drivetrain.dist._objects import gather_object, run_on_all, run_on_main
 from drivetrain.dist._randomness import (
     derived_random_state,
@@ -162,7 +163,9 @@ class BaseStrategy(Surroundings, ABC):
         target = options.pop("target", "train_step")
         if not hasattr(model, target):
             raise StrategyError(f"compile: {type(model).__name__} has no method {target!r}.")
-        setattr(model, target, torch.compile(getattr(model, target), **options))
+        compiled = torch.compile(getattr(model, target), **options)
+        in_graphs = options.get("mode") in GRAPH_MODES
+        setattr(model, target, outliving_graphs(compiled) if in_graphs else compiled)
         self.logger.info("torch.compile will compile %s at its first call", target)
         return model
 
