@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from drivetrain import dist
 from drivetrain.checkpoint import AsyncCheckpointWriter, CheckpointFolder
@@ -234,3 +236,32 @@ def test_no_step_waits_for_the_device(tmp_path: Path, device: str) -> None:
     waited = [name for name in waits[:stops] if name != "cudaDeviceSynchronize"]
     assert waited == []
     assert waits[:stops].count("cudaDeviceSynchronize") <= 1
+
+
+@pytest.fixture
+def gpu() -> dict[str, Any]:
+    """The names of ``benchmarks/gpu.py``."""
+    return runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"))
+
+
+@pytest.mark.slow
+@on_each_device
+def test_the_benchmark_measures_both_loops_on_the_same_model(
+    gpu: dict[str, Any], device: str
+) -> None:
+    """In small, where it refuses to be run in earnest."""
+    rows = [row for case in gpu["cases"](tiny=True) for row in gpu["measure"](case, device, "H200")]
+    names = [row["name"] for row in rows]
+    assert "charlm, engine over hand-written" in names
+    assert "ResNet-50, engine, of 989 TFLOP/s of H200" in names
+    assert all(row["measured"] >= 0 for row in rows)
+
+
+def test_resnet50_is_the_one_of_the_paper(gpu: dict[str, Any]) -> None:
+    """25,557,032 parameters, and 4.09 billion multiply-adds for a picture of 224 x 224."""
+    with torch.device("meta"):
+        model = gpu["example"]("resnet50", "resnet50").ResNet50()
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, 224, 224))
+    assert sum(param.numel() for param in model.parameters()) == 25_557_032
+    assert counter.get_total_flops() / 2e9 == pytest.approx(4.09, abs=0.01)
