@@ -96,7 +96,7 @@ def test_a_state_that_cannot_be_saved_is_refused_at_once(tmp_path: Path) -> None
 
 
 def test_the_copy_is_used_again_and_keeps_what_is_shared(tmp_path: Path) -> None:
-    tied = torch.ones(1000)
+    tied = torch.ones(1 << 19)
     state = {"a": tied, "b": tied[::2], "c": torch.zeros(3, dtype=torch.bool), "e": torch.empty(0)}
     writer = AsyncCheckpointWriter(tmp_path)
     writer.save("1.pth", state)
@@ -108,9 +108,9 @@ def test_the_copy_is_used_again_and_keeps_what_is_shared(tmp_path: Path) -> None
     writer.wait()
 
     assert [buffer.data_ptr() for buffer in writer._staging._buffers] == buffers
-    assert len(buffers) == 2
+    assert len(buffers) == 1  # small tensors are copied anew
     loaded = read_checkpoint_file(tmp_path / "2.pth")
-    assert loaded["b"].tolist() == [2.0] * 500
+    assert bool((loaded["b"] == 2).all())
     assert loaded["a"].untyped_storage().data_ptr() == loaded["b"].untyped_storage().data_ptr()
     assert loaded["c"].dtype == torch.bool
     writer.release_memory()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -16,6 +17,26 @@ from drivetrain.checkpoint._errors import (
     NotPlainDataError,
 )
 from drivetrain.fileio import atomic_write
+
+_TYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "F32": torch.float32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
 def is_safetensors(path: str) -> bool:
@@ -30,7 +51,8 @@ def export_safetensors(
 ) -> None:
     """Write weights as a ``.safetensors`` file: whole, or not at all.
 
-    Tensors that share memory are written once each, as the format has no sharing.
+    Tensors are written one by one, so no second copy of them is made. Those that share memory are
+    written once each, as the format has no sharing. Needs no library.
 
     Args:
         state_dict: Names and tensors, as ``module.state_dict()`` gives them.
@@ -38,17 +60,46 @@ def export_safetensors(
         metadata: More about them; values that are no strings are written as JSON.
 
     Raises:
-        NotPlainDataError: If a value is no tensor.
-        MissingLibraryError: If ``safetensors`` is not installed.
+        NotPlainDataError: If a value is no tensor, or of a type that the format lacks.
     """
-    save = _library().torch.save
-    others = [name for name, value in state_dict.items() if not isinstance(value, torch.Tensor)]
+    header: dict[str, Any] = {}
+    if metadata:
+        header["__metadata__"] = {key: _text(item) for key, item in metadata.items()}
+    end = 0
+    for name, tensor in _writable(state_dict).items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # readers map the tensors into memory, where they are aligned
+    with atomic_write(filename) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in state_dict.values():
+            _write_values(tensor, file)
+
+
+def _writable(state_dict: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    others = [
+        name
+        for name, value in state_dict.items()
+        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided
+    ]
     if others:
         raise NotPlainDataError(f"safetensors hold tensors only; these are none: {others[:10]}")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
-    content = save(_unshared(tensors), {key: _text(item) for key, item in (metadata or {}).items()})
-    with atomic_write(filename) as file:
-        file.write(content)
+    unknown = {value.dtype for value in state_dict.values()} - set(_NAMES)
+    if unknown:
+        raise NotPlainDataError(f"safetensors have no type for {', '.join(map(str, unknown))}")
+    return state_dict
+
+
+def _write_values(tensor: torch.Tensor, file: IO[bytes]) -> None:
+    values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    size = values.numel() * values.element_size()
+    if size:
+        file.write((ctypes.c_ubyte * size).from_address(values.data_ptr()))
 
 
 def load_safetensors(path: str, map_location: Any = None) -> OrderedDict[str, torch.Tensor]:
@@ -76,26 +127,9 @@ def _outline(library: Any, path: str) -> OrderedDict[str, torch.Tensor]:
     with library.safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         return OrderedDict(
-            (name, torch.empty(part.get_shape(), dtype=_dtype(part.get_dtype()), device="meta"))
+            (name, torch.empty(part.get_shape(), dtype=_TYPES[part.get_dtype()], device="meta"))
             for name, part in slices.items()
         )
-
-
-def _dtype(name: str) -> torch.dtype:
-    """The type that the format calls so: ``F32``, ``BF16``, ``F8_E4M3``, ``BOOL``, ..."""
-    known = {"BOOL": "bool", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "C64": "complex64"}
-    long = name.replace("F", "float").replace("I", "int").replace("U", "uint").lower()
-    return getattr(torch, known.get(name, long))
-
-
-def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    seen: set[int] = set()
-    result = {}
-    for name, tensor in tensors.items():
-        address = tensor.untyped_storage().data_ptr()
-        result[name] = tensor.clone() if address in seen else tensor
-        seen.add(address)
-    return result
 
 
 def _text(value: Any) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+_LARGE_BYTES = 1 << 20
+_ALIGNMENT_BYTES = 64
+
 
 class Staging:
-    """Copies states, into the same memory as long as their tensors keep their sizes.
+    """Copies states, into the same memory as long as their large tensors keep their sizes.
 
     What shares memory in the state shares memory in the copy, so tied weights stay one.
     """
@@ -19,10 +25,13 @@ class Staging:
 
     def copy(self, state: Any) -> Any:
         """Return a copy of plain data; it is valid until the next call."""
+        large = [storage for storage in _storages(state) if storage.nbytes() >= _LARGE_BYTES]
+        if [buffer.numel() for buffer in self._buffers] != [one.nbytes() for one in large]:
+            self._buffers = []  # before more is asked for: memory is for one copy
+            self._buffers = _allocated(large)
         copying = _Copying(self._buffers)
         result = copying.convert(state)
         copying.finish()
-        self._buffers = copying.used
         return result
 
 
@@ -38,12 +47,12 @@ def in_main_memory(state: Any) -> Any:
 
 
 class _Copying:
-    """One copy: each storage once, in the order in which the state holds them."""
+    """One copy: each storage once, the large ones in the order in which the state holds them."""
 
     def __init__(self, buffers: list[torch.Tensor], *, only_from_devices: bool = False) -> None:
-        self.used: list[torch.Tensor] = []
+        self._buffers = buffers
+        self._used = 0
         self._only_from_devices = only_from_devices
-        self._old = buffers
         self._copies: dict[tuple[str, int], torch.Tensor] = {}
         self._devices: set[torch.device] = set()
 
@@ -68,12 +77,10 @@ class _Copying:
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._only_from_devices and tensor.device.type in ("cpu", "meta"):
             return tensor
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        if not _has_storage(tensor):
             return tensor.clone().cpu()
         tensor = tensor.resolve_conj().resolve_neg()
         storage = tensor.untyped_storage()
-        if storage.nbytes() == 0:
-            return tensor.clone().cpu()
         key = (str(tensor.device), storage.data_ptr())
         if key not in self._copies:
             source = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
@@ -92,13 +99,67 @@ class _Copying:
         buffer.copy_(source, non_blocking=not on_cpu and buffer.is_pinned())
         if not on_cpu:
             self._devices.add(source.device)
-        self.used.append(buffer)
         return buffer
 
     def _buffer_like(self, source: torch.Tensor) -> torch.Tensor:
-        place = len(self.used)
-        if place < len(self._old) and self._old[place].numel() == source.numel():
-            return self._old[place]
+        place, size = self._used, source.numel()
+        if place < len(self._buffers) and self._buffers[place].numel() == size:
+            self._used += 1
+            return self._buffers[place]
+        return torch.empty(size, dtype=torch.uint8)
+
+
+def _has_storage(tensor: torch.Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() > 0
+
+
+def _storages(state: Any) -> Iterator[torch.UntypedStorage]:
+    """Each memory of a state once, in the order in which it is copied."""
+    seen: set[tuple[str, int]] = set()
+    for tensor in _tensors(state):
+        if _has_storage(tensor):
+            storage = tensor.untyped_storage()
+            key = (str(tensor.device), storage.data_ptr())
+            if key not in seen:
+                seen.add(key)
+                yield storage
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif type(value) in (list, tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _allocated(storages: list[torch.UntypedStorage]) -> list[torch.Tensor]:
+    """Memory for copies of these."""
+    if any(storage.device.type == "cuda" for storage in storages):
         # Memory that the device can write to directly; asking for it costs, so it is kept.
-        pinned = source.device.type == "cuda" and not self._only_from_devices
-        return torch.empty(source.numel(), dtype=torch.uint8, pin_memory=pinned)
+        return [
+            torch.empty(s.nbytes(), dtype=torch.uint8, pin_memory=s.device.type == "cuda")
+            for s in storages
+        ]
+    sizes = [storage.nbytes() for storage in storages]
+    if not sizes or not sys.platform.startswith("linux") or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return [torch.empty(size, dtype=torch.uint8) for size in sizes]
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
+    # One piece in large pages: touching it for the first time takes as long as the copy in small
+    # ones. Each buffer is a memory of its own to torch, so a file holds them one by one.
+    whole = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        whole.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a system without large pages
+        pass
+    return [
+        torch.frombuffer(whole, dtype=torch.uint8, count=size, offset=start)
+        for size, start in zip(sizes, starts, strict=False)
+    ]
