@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from drivetrain.optim import (
@@ -19,6 +21,10 @@ class DeformConv2d(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv_offset = nn.Conv2d(2, 2, 1)
+
+
+class DeformConv2dPack(DeformConv2d):
+    """In that library the layers with offsets of their own are subclasses."""
 
 
 class Net(nn.Module):
@@ -77,7 +83,7 @@ def test_without_rules_there_is_one_group() -> None:
             id="dwconv_decay_mult",
         ),
         pytest.param(
-            {"bias_decay_mult": 0.0, "norm_decay_mult": 1.0},
+            {"bias_decay_mult": 0.0},
             {
                 "backbone.layer0.bias": (1.0, 0.0),
                 "backbone.layer1.bias": (1.0, 0.0),
@@ -114,6 +120,44 @@ def test_without_rules_there_is_one_group() -> None:
 )
 def test_a_rule_changes_these_parameters_and_no_others(rules, expected) -> None:
     assert changed(Net(), rules) == expected
+
+
+def test_a_subclass_of_a_deformable_convolution_is_one() -> None:
+    model = nn.ModuleDict({"deform": DeformConv2dPack()})
+    rules = {"dcn_offset_lr_mult": 0.5, "bias_lr_mult": 3.0, "bias_decay_mult": 0.0}
+    assert changed(model, rules) == {
+        "deform.conv_offset.weight": (0.5, 0.1),
+        "deform.conv_offset.bias": (0.5, 0.1),
+    }
+
+
+@given(
+    rules=st.dictionaries(
+        st.sampled_from(
+            [f"{what}_decay_mult" for what in ("bias", "norm", "dwconv", "flat")]
+            + ["bias_lr_mult", "dcn_offset_lr_mult"]
+        ),
+        st.sampled_from([0.0, 0.5, 2.0]),
+    )
+)
+def test_rules_combine_as_documented(rules) -> None:
+    """The documented exceptions, written out once more."""
+    for name, (lr, decay) in settings(Net(), rules).items():
+        owner, _, leaf = name.rpartition(".")
+        is_bias = leaf == "bias" and owner not in ("norm", "deform.conv_offset")
+        lr_mult = rules.get("bias_lr_mult", 1) if is_bias else 1
+        decay_mult = 1
+        if owner == "deform.conv_offset":
+            lr_mult = rules.get("dcn_offset_lr_mult", 1)
+        elif owner == "norm" and "norm_decay_mult" in rules:
+            decay_mult = rules["norm_decay_mult"]
+        elif owner == "depthwise" and "dwconv_decay_mult" in rules:
+            decay_mult = rules["dwconv_decay_mult"]
+        elif is_bias and "bias_decay_mult" in rules:
+            decay_mult = rules["bias_decay_mult"]
+        elif leaf in ("bias", "scale") or owner == "norm":
+            decay_mult = rules.get("flat_decay_mult", 1)
+        assert (lr, decay) == (pytest.approx(lr_mult), pytest.approx(0.1 * decay_mult)), name
 
 
 def test_other_settings_in_custom_keys_reach_the_group() -> None:

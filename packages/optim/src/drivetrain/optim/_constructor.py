@@ -157,7 +157,9 @@ class DefaultOptimWrapperConstructor:
                         level=logging.DEBUG,  # one a parameter; `describe` shows all as a table
                     )
 
-        inside_dcn = type(module).__name__ in _DEFORMABLE_CONVS
+        # By name: the libraries that have such layers need not be installed. The ones with offset
+        # layers of their own are subclasses, e.g. ModulatedDeformConv2dPack.
+        inside_dcn = any(base.__name__ in _DEFORMABLE_CONVS for base in type(module).__mro__)
         for name, child in module.named_children():
             child_prefix = f"{prefix}.{name}" if prefix else name
             self.add_params(params, child, prefix=child_prefix, is_dcn_module=inside_dcn)
@@ -214,11 +216,12 @@ class DefaultOptimWrapperConstructor:
     def _decay_mult(
         self, name: str, param: Tensor, module: nn.Module, in_dcn: bool
     ) -> float | None:
+        is_norm = isinstance(module, _NORM_LAYERS)
         is_dwconv = isinstance(module, nn.Conv2d) and module.in_channels == module.groups
         cases = (
-            ("norm_decay_mult", isinstance(module, _NORM_LAYERS)),
+            ("norm_decay_mult", is_norm),
             ("dwconv_decay_mult", is_dwconv),
-            ("bias_decay_mult", name == "bias" and not in_dcn),
+            ("bias_decay_mult", name == "bias" and not is_norm and not in_dcn),
             ("flat_decay_mult", param.ndim == 1 and not in_dcn),
         )
         for rule, applies in cases:
