@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from drivetrain.runner import RunnerConfigError
 from drivetrain.runner.hooks import Hook
 
 
@@ -195,3 +197,140 @@ def test_a_resume_on_other_data_warns_and_goes_on(make_runner, points, loader_of
         r: next((tmp_path / "work").glob(f"{r.timestamp}/*.log")).read_text() for r in (same, other)
     }
     assert "is this the same dataset?" in logs[other]
+
+
+class Rates(Hook):
+    """Note the rate and the decay that each step used."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[float, float]] = {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        group = runner.optim_wrapper.param_groups[0]
+        self.seen[runner.iter] = (group["lr"], group["weight_decay"])
+
+
+def log_of(runner) -> str:
+    return next(Path(runner.work_dir).glob(f"{runner.timestamp}/*.log")).read_text()
+
+
+def resume_with(make_runner, before: dict[str, Any], after: dict[str, Any]) -> tuple[Any, Any, str]:
+    """Rates of a run of 3 epochs that was always like ``after``, and of one that became so."""
+    rates = {}
+    three = {"train_cfg": {"by_epoch": True, "max_epochs": 3}}
+    always = make_runner(**{**three, **after}, custom_hooks=[rates.setdefault("whole", Rates())])
+    always.train()
+    make_runner(**before).train()
+    hooks = [rates.setdefault("resumed", Rates())]
+    resumed = make_runner(**{**three, **after}, custom_hooks=hooks, resume=True)
+    resumed.train()
+    return rates["whole"].seen, rates["resumed"].seen, log_of(resumed)
+
+
+def optimizer(lr: float = 0.1, weight_decay: float = 0.0) -> dict[str, Any]:
+    return {"optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay}}
+
+
+STEPS_DOWN = [
+    {"type": "MultiStepLR", "milestones": [1, 2], "gamma": 0.5, "by_epoch": True},
+    {"type": "LinearLR", "start_factor": 0.5, "end": 12, "by_epoch": False},
+]
+CHANGES: dict[str, dict[str, Any]] = {
+    "another schedule": {"param_scheduler": STEPS_DOWN},
+    "a schedule as long as the training": {
+        "param_scheduler": {"type": "CosineAnnealingLR", "T_max": 15, "by_epoch": False}
+    },
+    "another rate under a schedule": {"optim_wrapper": optimizer(lr=0.03)},
+    "another decay": {"optim_wrapper": optimizer(weight_decay=0.01)},
+    "another rate without a schedule": {
+        "param_scheduler": None,
+        "optim_wrapper": optimizer(lr=0.5),
+    },
+    "no schedule any more": {"param_scheduler": None},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda name: name.replace(" ", "-"))
+def test_what_was_changed_in_the_config_holds_from_the_resume_on(make_runner, change) -> None:
+    before = {"param_scheduler": None} if "without" in change else {}
+    whole, resumed, log = resume_with(make_runner, before, CHANGES[change])
+    assert list(resumed) == list(range(10, 15))
+    for step, values in resumed.items():
+        assert values == pytest.approx(whole[step])
+    assert "Since this checkpoint the run has changed" in log
+
+
+def test_more_epochs_go_on_with_the_same_schedule_and_say_so(make_runner) -> None:
+    whole, resumed, log = resume_with(make_runner, {}, {})
+    assert resumed == {step: whole[step] for step in resumed}
+    assert "train_cfg.max_epochs: 2 -> 3  (followed)" in log
+
+
+def test_a_resume_of_an_unchanged_run_shows_no_changes(make_runner) -> None:
+    make_runner().train()
+    resumed = make_runner(resume=True)
+    resumed.load_or_resume()
+    assert "has changed" not in log_of(resumed)
+
+
+def test_the_seed_of_the_checkpoint_stays_and_the_log_says_so(make_runner) -> None:
+    make_runner().train()
+    resumed = make_runner(resume=True, randomness={"seed": 8})
+    resumed.load_or_resume()
+    assert resumed.seed == 3
+    assert "seed: 3 -> 8  (not followed: a run has one seed)" in log_of(resumed)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "form"),
+    [
+        ({"optimizer": {"type": "Adam", "lr": 0.1}}, "Adam with 6 parameters"),
+        (
+            {
+                "optimizer": {"type": "SGD", "lr": 0.1},
+                "paramwise_cfg": {"custom_keys": {"layers.0": {"lr_mult": 0.1}}},
+            },
+            "SGD with 1 parameters, SGD with 1 parameters",
+        ),
+    ],
+    ids=["another class", "other groups"],
+)
+def test_the_state_of_another_optimizer_is_refused(make_runner, wrapper, form) -> None:
+    make_runner().train()
+    resumed = make_runner(resume=True, optim_wrapper=wrapper)
+    with pytest.raises(RunnerConfigError, match=form):
+        resumed.train()
+
+
+def test_a_metric_schedule_goes_on_counting_under_its_new_settings(make_runner) -> None:
+    def plateau(patience: int) -> dict[str, Any]:
+        return {
+            "type": "ReduceOnPlateauLR",
+            "monitor": "acc",
+            "rule": "greater",
+            "threshold": 1.0,
+            "threshold_rule": "abs",
+            "end": 99,
+            "patience": patience,
+        }
+
+    make_runner(param_scheduler=plateau(5)).train()
+    longer = {"by_epoch": True, "max_epochs": 4}
+    second = make_runner(param_scheduler=plateau(7), train_cfg=longer, resume=True)
+    second.train()
+    (scheduler,) = second.param_schedulers
+    # Of four validations the first is the best, and the second was made up for.
+    assert (scheduler.patience, scheduler.num_bad_epochs) == (7, 3)
+
+
+def test_other_keys_of_the_model_are_reported_and_the_rest_is_taken(
+    make_runner, classifier
+) -> None:
+    trained = make_runner()
+    trained.train()
+    wider = classifier()
+    wider.register_buffer("extra", torch.zeros(2))
+    resumed = make_runner(model=wider, resume=True)
+    resumed.load_or_resume()
+    assert_same(dict(trained.model.layers.state_dict()), dict(resumed.model.layers.state_dict()))
+    assert "extra" in log_of(resumed)

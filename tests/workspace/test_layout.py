@@ -22,8 +22,8 @@ def project(folder: Path) -> dict[str, Any]:
 
 
 def owned_names(folder: Path) -> set[str]:
-    """The runner also brings the command, which must start before torch is imported."""
-    return {folder.name} | ({"cli"} if folder.name == "runner" else set())
+    """The runner also brings the command, which must start before torch is imported, and proofs."""
+    return {folder.name} | ({"cli", "testing"} if folder.name == "runner" else set())
 
 
 def version_of(folder: Path) -> Version:

@@ -24,45 +24,19 @@ from drivetrain.registry import DefaultScope, building
 from drivetrain.runner import _builders
 from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._config_check import locator
-from drivetrain.runner._errors import MissingPartError, RunnerConfigError
+from drivetrain.runner._errors import MissingPartError
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
+from drivetrain.runner._resume_rules import settings_of
 from drivetrain.runner._run_facts import is_built
 from drivetrain.runner._run_state import RunState
+from drivetrain.runner._stage_parts import STAGE_PARTS, check_parts
 from drivetrain.runner._train_loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from drivetrain.runner.hooks._heartbeat import HeartbeatHook
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
-
-#: What each stage needs; all of a stage's parts are given, or none.
-STAGE_PARTS = {
-    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
-    "val": ("val_dataloader", "val_cfg", "val_evaluator"),
-    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
-}
-
-
-def check_parts(parts: Mapping[str, Any]) -> None:
-    """Refuse a stage of which only a part is given.
-
-    Raises:
-        RunnerConfigError: If so; names the stage and what is missing.
-    """
-    for stage, names in STAGE_PARTS.items():
-        given = [name for name in names if parts.get(name) is not None]
-        missing = [name for name in names if name not in given]
-        if given and missing:
-            raise RunnerConfigError(
-                f"{', '.join(names)} belong together: give all of them to {stage}, or none.\n"
-                f"  Given:   {', '.join(given)}\n"
-                f"  Missing: {', '.join(missing)}"
-            )
-    if parts.get("param_scheduler") and parts.get("optim_wrapper") is None:
-        raise RunnerConfigError(
-            "param_scheduler needs an optim_wrapper whose parameters it schedules"
-        )
 
 
 class Engine(RunState):
@@ -126,6 +100,7 @@ class Engine(RunState):
         self._load_from = None if load_from is None else str(load_from)
         self._resume = resume
         self._has_loaded = False
+        self.settings: dict[str, Any] = {}
         self._random_states: list[Any] | None = None
         self.is_training = False
         self.is_resuming = False
@@ -444,6 +419,7 @@ class Engine(RunState):
             self.optim_wrapper = self.strategy.optim_wrapper
             self.optim_wrapper.message_hub = self.message_hub
             self.param_schedulers = self.strategy.param_schedulers
+            self.settings = self.settings or settings_of(self)
         else:
             init_weights = bool(self.cfg.get("init_weights_for_test_or_val", True))
             self.strategy.prepare(

@@ -76,7 +76,7 @@ def _buffers_unlike_first_rank(model: Any) -> dict[str, Tensor]:
 
 
 def _digest(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
 def _bare(model: Any) -> Any:

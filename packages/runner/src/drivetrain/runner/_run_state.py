@@ -23,6 +23,13 @@ from drivetrain.runner.__about__ import __version__
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._progress import Progress
 from drivetrain.runner._rank_state import gather_rank_states, load_rank_state
+from drivetrain.runner._resume_rules import (
+    changes_between,
+    follow_changed_optimizer,
+    follow_new_schedules,
+    refuse_other_optimizer,
+    scheduled_values,
+)
 from drivetrain.runner._run_facts import RunFacts, is_built
 
 
@@ -33,6 +40,9 @@ class RunState(RunFacts):
     message_hub: MessageHub
     is_resuming: bool
     optim_wrapper: Any
+    param_schedulers: Any
+    settings: dict[str, Any]
+    _old_schedules: Any = None
     _val_loop: Any
     _test_loop: Any
     _hook_list: HookList
@@ -102,6 +112,7 @@ class RunState(RunFacts):
         """
         loop = self.train_loop
         self._prepare(training=True)
+        fresh = scheduled_values(self.optim_wrapper)
         self.is_resuming = True
         try:
             checkpoint = self.strategy.resume(
@@ -109,7 +120,9 @@ class RunState(RunFacts):
                 resume_optimizer=resume_optimizer,
                 resume_param_scheduler=resume_param_scheduler,
                 map_location=map_location,
-                callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+                callback=lambda loaded: self._after_read(
+                    loaded, resume_optimizer, resume_param_scheduler
+                ),
             )
         finally:
             self.is_resuming = False
@@ -122,14 +135,41 @@ class RunState(RunFacts):
             self.message_hub.load_state_dict(checkpoint["message_hub"])
         load_rank_state(self, checkpoint.get("ranks") or [], progress)
         go_on(loop, progress)
+        meta = checkpoint.get("meta", {})
+        settings = meta.get("settings") or {}
+        if settings and resume_optimizer:
+            follow_changed_optimizer(self, settings)
+        if settings and resume_param_scheduler and self._other_schedules(settings):
+            follow_new_schedules(self, fresh, self._old_schedules, progress)
         self._hook_list.load_state_dict(checkpoint.get("hooks", {}))
         self._random_states = checkpoint.get("random_state")
-        self._warn_of_other_data(checkpoint.get("meta", {}).get("dataset_meta"))
+        self._warn_of_other_data(meta.get("dataset_meta"))
         self.logger.info(f"Resumed from {filename}: epoch {loop.epoch}, iteration {loop.iter}.")
         if loop.iter >= loop.max_iters:
             self.logger.info(
                 "This training is finished; to go on, raise max_epochs or max_iters in train_cfg."
             )
+
+    def _after_read(
+        self, checkpoint: dict[str, Any], resume_optimizer: bool, resume_param_scheduler: bool
+    ) -> None:
+        """Look at a checkpoint before anything of it is taken, and show what has changed since."""
+        settings = checkpoint.get("meta", {}).get("settings") or {}
+        if settings:
+            if resume_optimizer:
+                refuse_other_optimizer(settings, self.settings)
+            changes = list(changes_between(settings, self.settings))
+            if changes:
+                rows = "\n".join(f"  {change}" for change in changes)
+                self.logger.warning(f"Since this checkpoint the run has changed:\n{rows}")
+            if resume_param_scheduler and self._other_schedules(settings):
+                self._old_schedules = checkpoint.pop("param_schedulers", None)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+
+    def _other_schedules(self, settings: dict[str, Any]) -> bool:
+        """Whether the schedules, or the values that they begin with, have been changed."""
+        old, new = (each.get("param_scheduler", []) for each in (settings, self.settings))
+        return any(True for _ in changes_between(old, new))
 
     def restore_random_state(self) -> None:
         """Bring the random generators to where the resumed run had them; does so once.
@@ -242,6 +282,7 @@ class RunState(RunFacts):
                 "time": time.strftime("%Y%m%d_%H%M%S"),
                 "drivetrain_version": __version__,
                 "dataset_meta": self._dataset_meta(),
+                "settings": self.settings,
             },
             "progress": progress.state_dict(),
             "ranks": gather_rank_states(self),

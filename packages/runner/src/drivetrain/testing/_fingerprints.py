@@ -43,8 +43,8 @@ def fingerprint(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)} {_checksum(value.tobytes())}"
     if isinstance(value, (np.random.Generator, np.random.RandomState)):
-        bits = value if isinstance(value, np.random.Generator) else value._bit_generator
-        state = getattr(bits, "bit_generator", bits).state
+        old = isinstance(value, np.random.RandomState)
+        state = value.get_state() if old else value.bit_generator.state
         return f"generator at {_checksum(repr(state).encode())}"
     if isinstance(value, random.Random):
         return f"generator at {_checksum(repr(value.getstate()).encode())}"

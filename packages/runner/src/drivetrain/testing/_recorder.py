@@ -8,15 +8,17 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
 from drivetrain.checkpoint import CheckpointFolder
 from drivetrain.dist import is_main_process, is_model_wrapper, random_state_dict
-from drivetrain.runner import Runner
 from drivetrain.runner.hooks import Hook
 from drivetrain.testing._fingerprints import fingerprint, flatten, is_generator, is_plain
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
 
 #: What the clock decides, and so may differ.
 CLOCK = ("time", "data_time", "eta", "memory", "experiment_name", "best_ckpt", "last_ckpt", "cfg")
@@ -47,12 +49,12 @@ class Recorder(Hook):
         self._save_after = save_after
         self._order: RecordedOrder | None = None
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: Engine) -> None:
         self._order = RecordedOrder.of(runner.train_dataloader)
         if runner.iter >= self._stop_after:
             raise EnoughSteps
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Any = None) -> None:
         progress = runner.progress
         indices = self._order.at(progress.batch_in_epoch) if self._order else None
         self._write(
@@ -66,7 +68,7 @@ class Recorder(Hook):
         )
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Engine, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         self._write(runner.iter, {"outputs": dict(flatten(outputs))})
         done = runner.iter + 1
@@ -80,7 +82,7 @@ class Recorder(Hook):
         if done >= self._stop_after:
             raise EnoughSteps
 
-    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+    def after_val_epoch(self, runner: Engine, metrics: Any = None) -> None:
         self._write(runner.iter, {"metrics": dict(flatten(metrics or {}))})
 
     def _write(self, step: int, parts: dict[str, dict[str, str]]) -> None:
@@ -149,7 +151,7 @@ class _Drawing:
         return len(self._source)
 
 
-def _state_of(runner: Runner) -> dict[str, dict[str, str]]:
+def _state_of(runner: Engine) -> dict[str, dict[str, str]]:
     model = _bare(runner.model)
     wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers
     several = schedulers.values() if isinstance(schedulers, dict) else [schedulers or []]
@@ -174,7 +176,7 @@ def _bare(model: Any) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
-def _attributes(runner: Runner) -> Iterator[tuple[str, str]]:
+def _attributes(runner: Engine) -> Iterator[tuple[str, str]]:
     """Plain attributes of the user's own objects: a state that no checkpoint may know of."""
     loader = runner.train_dataloader
     owners: dict[str, Any] = {

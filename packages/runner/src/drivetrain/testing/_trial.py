@@ -148,7 +148,6 @@ def _forked(action: Callable[[], None], output: Path) -> int:
         code = 0
     except BaseException:
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
