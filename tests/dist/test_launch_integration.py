@@ -32,8 +32,8 @@ import sys
 from drivetrain import dist
 dist.init_dist("pytorch", backend="gloo", timeout=30)
 try:
-    if dist.get_rank() == 1:
-        raise ValueError("the data of rank 1 is broken")
+    if dist.get_rank() == int(sys.argv[1]):
+        raise ValueError(f"the data of rank {sys.argv[1]} is broken")
     dist.barrier()
 except ValueError as err:
     dist.record_failure(err, exit_code=3)
@@ -109,12 +109,15 @@ def test_an_error_that_nobody_caught_is_told_where_it_is_read(tmp_path: Path, ra
     assert "SIGTERM" not in done.stderr  # the agent's own account of whom it ended
 
 
-def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(tmp_path: Path) -> None:
-    done = _launch(2, _script(tmp_path, _FAIL))
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(
+    tmp_path: Path, rank: int
+) -> None:
+    done = _launch(2, _script(tmp_path, _FAIL), str(rank))
     assert done.returncode == 3
-    last = done.stderr[done.stderr.index("rank 1 failed first") :]
+    last = done.stderr[done.stderr.index(f"rank {rank} failed first") :]
     assert "exit code 3" in last
-    assert "ValueError: the data of rank 1 is broken" in last
+    assert f"ValueError: the data of rank {rank} is broken" in last
     assert "Traceback" in last
 
 

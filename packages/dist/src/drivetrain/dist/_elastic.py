@@ -103,7 +103,8 @@ def _report(err: ChildFailedError) -> int:
         return code  # it left by itself after a signal, and has said so
     how = f"exit code {code}" if code >= 0 else f"signal {-code} ({failure.signal_name()})"
     # Rank 0 writes to this terminal itself; what the others wrote lies in files.
-    is_shown = rank == 0 and failure.exitcode >= 0
+    told = _recorded(failure).get("extraInfo", {}).get("is_shown", failure.exitcode >= 0)
+    is_shown = rank == 0 and told
     text = "its error is above" if is_shown else _failure_text(failure)
     sys.stdout.flush()
     sys.stderr.write(f"\nrank {rank} failed first: {how}\n")

@@ -12,7 +12,9 @@ from types import TracebackType
 from drivetrain.dist._bell import failed_first, ring
 
 
-def record_failure(error: BaseException, exit_code: int = 1, text: str | None = None) -> bool:
+def record_failure(
+    error: BaseException, exit_code: int = 1, text: str | None = None, *, is_shown: bool = False
+) -> bool:
     """Tell the launcher and the other ranks what ends this process; for whoever catches errors.
 
     An elastic launcher shows what is left for it; the ranks do not wait for one that failed.
@@ -22,6 +24,7 @@ def record_failure(error: BaseException, exit_code: int = 1, text: str | None = 
         error: What ends this process.
         exit_code: The code that it will end with. The launcher may end it before it can.
         text: What a person should read, for errors that need no traceback.
+        is_shown: Whether this process writes the error to its terminal by itself.
 
     Returns:
         Whether this rank is the first that failed, as far as is known: what comes after it is
@@ -39,6 +42,7 @@ def record_failure(error: BaseException, exit_code: int = 1, text: str | None = 
         "timestamp": str(int(time.time())),  # torch's agent sorts by whole seconds
         "time_ns": time.time_ns(),
         "exit_code": exit_code,
+        "is_shown": is_shown,
     }
     message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
     with open(path, "w", encoding="utf-8") as file:
@@ -61,7 +65,7 @@ def record_uncaught_errors() -> None:
     def record_and_show(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt) or record_failure(error):
+        if isinstance(error, KeyboardInterrupt) or record_failure(error, is_shown=True):
             show(kind, error, trace)
         else:
             sys.stderr.write(consequence_line(error) + "\n")
