@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,29 @@ def test_one_file_has_the_results_of_all_ranks(on_ranks, tmp_path):
     path = str(tmp_path / "all.pkl")
     assert on_ranks(2, _dumped_on_a_rank, path) == [{}, {}]
     assert [int(r["i"]) for r in load(Path(path))] == [0, 1]
+
+
+class Maps(Returning):
+    """Keeps a map of 4 MiB for each sample."""
+
+    def compute_metrics(self, results):
+        return {"order": [int(result[0]) for result in results]}
+
+
+def _memory_of_a_rank(size):
+    resource = pytest.importorskip("resource")
+    metric = Maps()
+    mine = range(torch.distributed.get_rank(), size, 2)
+    metric.process(None, [torch.full((1024 * 1024,), float(index)) for index in mine])
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    values = metric.evaluate(size)
+    return values, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is counted in KiB there")
+def test_results_travel_in_pieces_of_bounded_size(on_ranks):
+    """96 MiB on each rank: rank 0 holds all in the end, the other no second copy of its own."""
+    (values, grown_on_main), (_, grown_elsewhere) = on_ranks(2, _memory_of_a_rank, 48)
+    assert values["order"] == list(range(48))
+    assert grown_elsewhere < 80
+    assert grown_on_main < 96 + 80
