@@ -49,6 +49,8 @@ def set_random_seed(
     """
     if seed is None:
         seed = sync_random_seed()
+    elif isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"the seed of a run is a whole number, or None to draw one, got {seed!r}")
     own_seed = seed + get_rank() if diff_rank_seed else seed
     _seed_all(own_seed)
     if deterministic:

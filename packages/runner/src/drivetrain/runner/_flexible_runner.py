@@ -19,7 +19,7 @@ from drivetrain.runner._config_check import check_config
 from drivetrain.runner._engine import Engine
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._log_processor import LogProcessor
-from drivetrain.runner._runner import RUNNER_ARGUMENTS, as_config, config_stem
+from drivetrain.runner._runner import RUNNER_ARGUMENTS, as_config, config_stem, resume_source
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -79,12 +79,7 @@ class FlexibleRunner(Engine):
         compile: bool | Node = False,
         cfg: Config | Node | None = None,
     ) -> None:
-        if isinstance(resume, str):
-            if load_from is not None:
-                raise RunnerConfigError(
-                    f"resume={resume!r} and load_from={load_from!r} name two checkpoints; give one"
-                )
-            load_from, resume = resume, True
+        load_from, resume = resume_source(load_from, resume)
         full_cfg = as_config(cfg)
         self._env_cfg = env_cfg
         self._strategy_kwargs = {

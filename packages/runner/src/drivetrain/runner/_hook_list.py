@@ -96,6 +96,11 @@ class HookList:
         self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None
     ) -> None:
         """Register the six defaults, with ``hooks`` merged over them; ``name=None`` removes one."""
+        if hooks is not None and not isinstance(hooks, Mapping):
+            raise RunnerConfigError(
+                "default_hooks is a dict of hooks or of their configs, by the names "
+                f"{', '.join(DEFAULT_HOOKS)} or others, got {type(hooks).__name__}"
+            )
         merged: dict[str, Any] = {name: dict(node) for name, node in DEFAULT_HOOKS.items()}
         for name, hook in (hooks or {}).items():
             if hook is None:

@@ -53,7 +53,7 @@ class Runner(Engine):
         data_preprocessor: Put into a model config that has none.
         load_from: Checkpoint to load weights from; with ``resume``, to go on from.
         resume: Go on from ``load_from``, or from the newest good checkpoint in ``work_dir``;
-            without one, start afresh.
+            without one, start afresh. The path of a checkpoint means ``load_from`` and True.
         launcher: ``"none"``, ``"pytorch"`` (torchrun), ``"slurm"`` or ``"mpi"``.
         env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg`` (``backend``, ``timeout`` in
             seconds; by default the best backend of the device) and ``resource_limit``.
@@ -94,7 +94,7 @@ class Runner(Engine):
         custom_hooks: list[Hook | Node] | None = None,
         data_preprocessor: nn.Module | Node | None = None,
         load_from: str | None = None,
-        resume: bool = False,
+        resume: bool | str = False,
         launcher: str = "none",
         env_cfg: Node | None = None,
         log_processor: LogProcessor | Node | None = None,
@@ -105,6 +105,7 @@ class Runner(Engine):
         experiment_name: str | None = None,
         cfg: Config | Node | None = None,
     ) -> None:
+        load_from, resume = resume_source(load_from, resume)
         full_cfg = as_config(cfg)
         self._env_cfg = env_cfg
         strategy = self._strategy_of_launcher(
@@ -247,6 +248,25 @@ RUNNER_ARGUMENTS = (
     "randomness",
     "experiment_name",
 )
+
+
+def resume_source(load_from: str | None, resume: bool | str) -> tuple[str | None, bool]:
+    """``load_from``, and whether to resume; ``resume`` may be the path of a checkpoint.
+
+    Raises:
+        RunnerConfigError: If ``resume`` is something else, or both name a checkpoint.
+    """
+    if isinstance(resume, (bool, type(None))):
+        return load_from, bool(resume)
+    if not isinstance(resume, (str, Path)):
+        raise RunnerConfigError(
+            f"resume is True, False or the path of a checkpoint, got {resume!r}"
+        )
+    if load_from is not None:
+        raise RunnerConfigError(
+            f"resume={str(resume)!r} and load_from={load_from!r} name two checkpoints; give one"
+        )
+    return str(resume), True
 
 
 def as_config(cfg: Config | Mapping[str, Any] | None) -> Config:

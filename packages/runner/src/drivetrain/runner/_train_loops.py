@@ -31,7 +31,16 @@ def calc_dynamic_intervals(
     Args:
         start_interval: Interval from the start.
         dynamic_intervals: Pairs of a milestone and the interval from there on.
+
+    Raises:
+        RunnerConfigError: If they are no pairs of numbers.
     """
+    for pair in dynamic_intervals or ():
+        if not (isinstance(pair, (tuple, list)) and [type(n) for n in pair] == [int, int]):
+            raise RunnerConfigError(
+                "train_cfg: dynamic_intervals are pairs of a milestone and the interval from there "
+                f"on, such as [(10, 1)], got {pair!r} among them"
+            )
     pairs = [(0, start_interval), *(dynamic_intervals or ())]
     return [milestone for milestone, _ in pairs], [interval for _, interval in pairs]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.checkpoint import load_state_dict
 from drivetrain.dist import broadcast, is_distributed, is_model_wrapper
-from drivetrain.registry import HOOKS, MODELS
+from drivetrain.registry import HOOKS, MODELS, building
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner.hooks._hook import Batch, Hook
 
@@ -66,7 +66,8 @@ class EMAHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if model is not self.src_model:
             self.src_model = model
-            self.ema_model = MODELS.build(self.ema_cfg, default_args={"model": model})
+            with building("EMAHook.ema_type"):
+                self.ema_model = MODELS.build(self.ema_cfg, default_args={"model": model})
 
     def before_train(self, runner: Engine) -> None:
         """Refuse an average that would never start."""

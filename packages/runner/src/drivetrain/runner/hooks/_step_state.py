@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
 _MT19937_BYTES = 624 * 4 + 4  # the key, and the position in it
 
 
