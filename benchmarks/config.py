@@ -179,15 +179,22 @@ def _reference_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list
     ]
 
 
+def _write_yaml_levels(path: Path, folder: Path) -> list[Path]:
+    """What each file of the chain says itself, as YAML: for peers that read no Python files."""
+    from omegaconf import OmegaConf
+
+    levels = [_own_content(path.with_name(f"level_{level}.py")) for level in range(LEVELS)]
+    files = [folder / f"level_{level}.yaml" for level in range(LEVELS)]
+    for file, level in zip(files, levels, strict=True):
+        OmegaConf.save(OmegaConf.create(level), file)
+    return files
+
+
 def _omegaconf_rows(path: Path, by_hand_s: float) -> list[dict[str, Any]]:
     """OmegaConf knows no Python files and no ``_base_``: the same four levels as YAML, merged."""
     from omegaconf import OmegaConf
 
-    levels = [Config.fromfile(path.with_name("level_0.py")).to_dict()]
-    levels += [_own_content(path.with_name(f"level_{level}.py")) for level in range(1, LEVELS)]
-    files = [path.with_name(f"level_{level}.yaml") for level in range(LEVELS)]
-    for file, level in zip(files, levels, strict=True):
-        OmegaConf.save(OmegaConf.create(level), file)
+    files = _write_yaml_levels(path, path.parent)
 
     def load() -> Any:
         return OmegaConf.merge(*(OmegaConf.load(file) for file in files))
@@ -206,6 +213,30 @@ def _omegaconf_rows(path: Path, by_hand_s: float) -> list[dict[str, Any]]:
     ]
 
 
+def _hydra_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list[dict[str, Any]]:
+    """Hydra: the same four levels as YAML, each with the one before in its ``defaults``."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    folder = path.with_name("hydra")
+    folder.mkdir()
+    for level, file in enumerate(_write_yaml_levels(path, folder)):
+        head = f"defaults:\n- level_{level - 1}\n- _self_\n" if level else ""
+        file.write_text(head + file.read_text(encoding="utf-8"), encoding="utf-8")
+
+    def load() -> Any:
+        with initialize_config_dir(str(folder), version_base=None):
+            return compose(f"level_{LEVELS - 1}")
+
+    if _leaves(OmegaConf.to_container(load())) != _leaves(plain):
+        raise RuntimeError("Hydra composes another config: nothing to compare")
+    peer = _peer("hydra-core")
+    return [
+        _row(f"import, {peer}", _import_ms("hydra"), "ms", None),
+        _row(f"load as YAML, {peer}", _seconds(load, 3) / by_hand_s, "x by hand", None),
+    ]
+
+
 def _own_content(path: Path) -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(path.read_text(encoding="utf-8"), namespace)
@@ -217,11 +248,17 @@ def _peer(name: str) -> str:
 
 
 def _peer_rows(path: Path, plain: dict[str, Any], by_hand_s: float) -> list[dict[str, Any]]:
+    peers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "mmengine": lambda: _reference_rows(path, plain, by_hand_s),
+        "omegaconf": lambda: _omegaconf_rows(path, by_hand_s),
+        "hydra": lambda: _hydra_rows(path, plain, by_hand_s),
+    }
     rows = []
-    if importlib.util.find_spec("mmengine"):
-        rows += _reference_rows(path, plain, by_hand_s)
-    if importlib.util.find_spec("omegaconf"):
-        rows += _omegaconf_rows(path, by_hand_s)
+    for name, measure in peers.items():
+        if importlib.util.find_spec(name):
+            rows += measure()
+        else:
+            print(f"{name} is not installed: not compared with", file=sys.stderr)
     return rows
 
 

@@ -136,3 +136,11 @@ def test_the_module_runs_as_a_command(files, tmp_path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("lr = 0.2\n")
+
+
+def test_overrides_may_stand_behind_options(files, capsys) -> None:
+    assert main(["show", "--json", "base.py", "--safe", "lr=5"]) == 0
+    assert json.loads(capsys.readouterr().out)["lr"] == 5
+    with pytest.raises(SystemExit):
+        main(["diff", "base.py", "top.py", "x=5"])
+    assert "unrecognized arguments: x=5" in capsys.readouterr().err

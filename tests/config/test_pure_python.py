@@ -386,3 +386,12 @@ def test_a_pure_config_is_also_an_ordinary_module(zoo, tmp_path) -> None:
 
     assert done.stdout == "0.2\n"
     assert Config.fromfile("site/dt_zoo/configs/child.py").optimizer.lr == 0.2
+
+
+def test_a_lambda_or_another_name_of_an_own_class_is_no_key(tmp_path) -> None:
+    (tmp_path / "c.py").write_text(
+        "import dt_not_installed\nclass Own: ...\nother = Own\n"
+        "double = lambda x: 2 * x\na = double(2)\n",
+        encoding="utf-8",
+    )
+    assert Config.fromfile(tmp_path / "c.py").to_dict() == {"a": 4}

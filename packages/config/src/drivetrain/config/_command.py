@@ -104,7 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 if configs differ or a check finds something, or 2 on an error.
     """
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    # argparse gives up on overrides that stand behind an option.
+    args, more = parser.parse_known_args(arguments)
+    if more and (not hasattr(args, "overrides") or any(each.startswith("-") for each in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    args.overrides = [*getattr(args, "overrides", ()), *more]
     try:
         return _COMMANDS[args.command](args)
     except ConfigError as err:

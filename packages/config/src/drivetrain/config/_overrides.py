@@ -169,24 +169,23 @@ def require_known(config: Any, options: Mapping[Any, Any]) -> None:
 
 def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str) -> None:
     for key, value in options.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
+        path = ".".join(split_path(f"{prefix}.{key}" if prefix else str(key)))
         found, inner = _find(node, split_path(str(key)))
         if not found:
-            raise unknown_path(root, path)
+            raise unknown_path(root, path, remedy=f"To add a new key, write +{path}=...")
         replaces = not isinstance(value, Mapping) or bool(value.get(DELETE_KEY))
         if not replaces and isinstance(inner, (Mapping, list, tuple)):
             _require_known(root, inner, value, path)
 
 
-def unknown_path(config: Mapping[Any, Any], path: str) -> UnknownKeyError:
+def unknown_path(config: Mapping[Any, Any], path: str, remedy: str = "") -> UnknownKeyError:
     """The error for a path that ``config`` does not have."""
     path = ".".join(split_path(path))
     nearest = nearest_paths(config, path)
-    message = f"the config has no {path!r}"
-    if nearest:
-        message += "; did you mean " + " or ".join(repr(each) for each in nearest) + "?"
-    message += "" if nearest else "."
-    message += f" To add a new key, write +{path}=..."
+    hint = " or ".join(repr(each) for each in nearest)
+    message = f"the config has no {path!r}" + (f"; did you mean {hint}?" if hint else ".")
+    if remedy:
+        message += f" {remedy}"
     return UnknownKeyError(message, path=path, nearest=nearest)
 
 

@@ -69,11 +69,18 @@ def run_pure(text: str, filename: str, read: ReadFile) -> PureModule:
         if key.startswith("__"):
             continue
         helps = key in own_helpers or id(value) in importer.base_helper_ids
-        if isinstance(value, types.ModuleType) or (helps and key not in bound.assigned):
+        is_helper = helps and key not in bound.assigned
+        if is_helper or isinstance(value, types.ModuleType) or _is_local(value):
             module.helpers[key] = value
         else:
             module.values[key] = value
     return module
+
+
+def _is_local(value: Any) -> bool:
+    """Whether ``value`` is a function or a class that a config defines: those are no keys."""
+    kinds = (types.FunctionType, type)
+    return isinstance(value, kinds) and value.__module__ == "__config__"
 
 
 class _Importer:

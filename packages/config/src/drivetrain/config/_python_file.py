@@ -17,6 +17,7 @@ from drivetrain.config._errors import (
     ConfigImportError,
     ConfigParseError,
     nearest_hint,
+    nearest_names,
 )
 from drivetrain.config._sources import deepest_line
 
@@ -106,7 +107,8 @@ def _raise_execution_error(err: Exception, namespace: dict[str, Any], filename: 
     message = f"{type(err).__name__}: {err}"
     if isinstance(err, NameError) and isinstance(getattr(err, "name", None), str):
         known = [key for key in namespace if not key.startswith("__")]
-        message += nearest_hint(err.name, [*known, *vars(builtins)])
+        near = nearest_names(err.name, [*known, *vars(builtins)])
+        message += nearest_hint(err.name, near or known)
     raise kind(message, filename=filename, lineno=line_in_file(err, filename)) from err
 
 
