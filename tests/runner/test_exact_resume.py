@@ -24,7 +24,7 @@ KILLED = -9
 #: What depends on the clock, or names a start or a folder of the run.
 UNSTEADY = {"time", "data_time", "eta", "experiment_name", "train/time", "train/data_time"}
 UNSTEADY |= {"val/time", "val/data_time", "memory", "best_ckpt", "last_ckpt"}
-UNSTEADY |= {"kept"}  # a file that rotation was about to remove is still named after a kill
+UNSTEADY |= {"settings", "kept"}  # a file that rotation was about to remove is still named after a kill
 
 
 class Trainings:
