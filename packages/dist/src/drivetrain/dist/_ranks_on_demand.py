@@ -43,8 +43,9 @@ def on_ranks(world_size: int, function: Callable[..., _T], *args: Any) -> list[_
         store = os.path.join(folder, "store")
         for rank in range(world_size):
             ours, theirs = context.Pipe()
+            # No daemon: a loader in a rank has workers of its own.
             process = context.Process(
-                target=_rank, args=(rank, world_size, store, theirs, function, args), daemon=True
+                target=_rank, args=(rank, world_size, store, theirs, function, args)
             )
             process.start()
             pipes.append(ours)
