@@ -25,6 +25,7 @@ from drivetrain.runner import _builders
 from drivetrain.runner._base_loop import BaseLoop
 from drivetrain.runner._config_check import locator
 from drivetrain.runner._errors import MissingPartError
+from drivetrain.runner._eval_loops import TestLoop, ValLoop
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
@@ -113,7 +114,11 @@ class Engine(RunState):
         self.visualizer.add_config(cfg)
         self.log_processor = self.build_log_processor(log_processor)
         self._hook_list = HookList(
-            {"after_train_iter": _finish_iter, "after_train_epoch": _finish_epoch}
+            {
+                "after_train_iter": _finish_iter,
+                "after_train_epoch": _finish_epoch,
+                "after_val": _finish_validation,
+            }
         )
         self.register_hooks(default_hooks, custom_hooks)
         if self.distributed:
@@ -318,6 +323,11 @@ class Engine(RunState):
             except TypeError as err:
                 owner = type(getattr(method, "__self__", self)).__name__
                 raise TypeError(f"{owner}.{fn_name}: {err}") from err
+            except Exception as err:
+                if hasattr(err, "add_note"):  # from Python 3.11 on
+                    owner = type(getattr(method, "__self__", self)).__name__
+                    err.add_note(f"Raised in {owner}.{fn_name}, at iteration {self.iter + 1}.")
+                raise
 
     # ---------------------------------------------------------------- running
 
@@ -334,6 +344,8 @@ class Engine(RunState):
             self._prepare(training=True)
         if type(loop) in (EpochBasedTrainLoop, IterBasedTrainLoop):  # others call what they like
             self._require_step("train")
+        if type(self._val_loop) is ValLoop:
+            self._require_step("val")
         self.call_hook("before_run")
         # Hooks that take part in loading were set up by before_run.
         self.load_or_resume()
@@ -377,6 +389,8 @@ class Engine(RunState):
         with building("", locate=locator(self.cfg)):
             loop = self.val_loop if stage == "val" else self.test_loop
             self._prepare(training=False)
+        if type(loop) in (ValLoop, TestLoop):
+            self._require_step(stage)
         self.call_hook("before_run")
         self.load_or_resume()
         metrics = loop.run()
@@ -462,6 +476,12 @@ def _finish_epoch(runner: Engine) -> None:
         progress = runner.progress
         progress.epoch = runner.epoch + 1
         progress.batch_in_epoch = 0
+
+
+def _finish_validation(runner: Engine) -> None:
+    """Note that this step is validated, before a hook can save the position."""
+    if runner.is_training:
+        runner.progress.validated_at = runner.progress.iter
 
 
 def _length(dataloader: DataLoader) -> int | None:

@@ -28,9 +28,9 @@ class LoggerHook(Hook):
         out_suffix: Endings of the files that are copied.
         keep_local: Keep the local files after they were copied.
         file_client_args: Former name of ``backend_args``.
-        log_metric_by_epoch: Write the epoch, not the iteration, into the log line of a metric.
-            Records for trackers always carry both, and the iteration as their step: one clock for
-                all curves.
+        log_metric_by_epoch: Give trackers the epoch (True) or the iteration (False) as the step of
+            a metric. By default it is the iteration, as for losses: one clock for all curves. The
+            records carry both.
         backend_args: How to reach the store of ``out_dir``.
 
     Raises:
@@ -48,7 +48,7 @@ class LoggerHook(Hook):
         out_suffix: Sequence[str] | str = (".json", ".log", ".py", ".yaml"),
         keep_local: bool = True,
         file_client_args: dict[str, Any] | None = None,
-        log_metric_by_epoch: bool = True,
+        log_metric_by_epoch: bool | None = None,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(interval, int) or interval < 1:
@@ -141,7 +141,8 @@ class LoggerHook(Hook):
         record, line = runner.log_processor.get_log_after_epoch(runner, batches, mode)
         runner.logger.info(line)
         stamped = {"mode": mode, **record, "epoch": runner.epoch, "iter": runner.iter}
-        runner.visualizer.add_scalars(stamped, step=runner.iter, file_path=self.json_log_path)
+        step = runner.epoch if self.log_metric_by_epoch else runner.iter
+        runner.visualizer.add_scalars(stamped, step=step, file_path=self.json_log_path)
 
     def after_run(self, runner: Engine) -> None:
         """Copy the logs to ``out_dir``, and close what was opened."""
