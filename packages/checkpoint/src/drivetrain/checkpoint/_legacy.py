@@ -8,9 +8,10 @@ and without the packages that wrote it.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -118,9 +119,22 @@ def is_legacy(refused: set[str]) -> bool:
 def load_legacy(path: str, map_location: Any) -> Any:
     """Read a checkpoint of the reference engine; histories and arrays come as plain data."""
     allowed: list[Any] = [(stand_in, name) for name, stand_in in _STAND_INS.items()]
-    with torch.serialization.safe_globals([*allowed, *_STATEFUL]):
+    with _allowing_only([*allowed, *_STATEFUL]):
         content = torch.load(path, map_location=map_location, weights_only=True)
     return _to_plain(content)
+
+
+@contextlib.contextmanager
+def _allowing_only(allowed: list[Any]) -> Iterator[None]:
+    """Set aside what this process allows besides: it may hold other things by the same names."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _to_plain(value: Any) -> Any:
