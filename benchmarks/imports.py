@@ -15,7 +15,7 @@ CASES = [
     ("drivetrain.config", "sys", 40.0),
     ("drivetrain.fileio", "sys", None),
     ("drivetrain.logging", "numpy", None),
-    ("drivetrain.runner", "torch", 500.0),
+    ("drivetrain.runner", "torch", 150.0),
     ("drivetrain.cli", "sys", None),
 ]
 

@@ -247,6 +247,16 @@ def test_numbers_that_nobody_reads_reach_their_histories_in_time(hub):
     assert hub.get_scalar("train/loss").data[0].tolist() == list(range(10_000))
 
 
+def test_a_history_that_drops_its_oldest_entries_loses_none_of_the_newest(hub):
+    hub.log_scalars["train/loss"] = HistoryBuffer(max_length=10)
+    for step in range(50_000):
+        hub.update_scalar("train/loss", float(step))
+        hub.update_scalar("train/lr", 0.1)
+    loss = hub.get_scalar("train/loss")
+    assert loss.data[0].tolist() == list(range(49_990, 50_000))
+    assert loss.mean() == 49_999 / 2
+
+
 def test_a_state_that_is_loaded_comes_after_what_was_told_before(hub):
     hub.update_scalar("train/loss", 1.0)
     state = hub.state_dict()

@@ -143,9 +143,13 @@ class HistoryBuffer:
         return is_time
 
     def _settle(self) -> None:
-        """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
+        """Take in what the hub has for this history, and turn waiting tensors into numbers."""
         if self._inbox:
             self._hand_out()
+        self._read_waiting()
+
+    def _read_waiting(self) -> None:
+        """Turn waiting tensors into numbers; those of the hub's other scalars in the same go."""
         if self._waits:
             buffers = {id(self): self, **{id(other): other for other in self._siblings.values()}}
             waitings = [
@@ -180,7 +184,7 @@ class HistoryBuffer:
             self._before.add(self._values, self._counts, start, start + blocks * BLOCK)
 
     def _trim(self) -> None:
-        self._settle()
+        self._read_waiting()
         self._sum_up()
         excess = len(self._values) - self._trim_to
         del self._values[:excess]

@@ -251,7 +251,7 @@ class MessageHub(ManagerMixin):
     def _hand_out(self) -> None:
         """Give each history the numbers that are for it."""
         inbox, histories = self._inbox, self._log_scalars
-        for _ in range(len(inbox)):
+        while inbox:
             key, number, count = inbox.popleft()
             if key not in histories:  # somebody removed it
                 self._adopt(key, HistoryBuffer())
@@ -259,10 +259,12 @@ class MessageHub(ManagerMixin):
 
     def _open(self, key: str, resumed: bool) -> HistoryBuffer:
         self._set_resumed(key, resumed)
-        if key not in self._log_scalars:
-            self._adopt(key, HistoryBuffer())
+        history = self._log_scalars.get(key)
+        if history is None:
+            history = HistoryBuffer()
+        self._adopt(key, history)  # also one that somebody put there
         self._opened[key] = resumed
-        return self._log_scalars[key]
+        return history
 
     def _adopt(self, key: str, history: HistoryBuffer) -> None:
         history._siblings = self._log_scalars
