@@ -45,8 +45,9 @@ def every_final_name_is_whole(folder: CheckpointFolder) -> list[int]:
     return [step_of(folder.path_of(name)) for name in names]
 
 
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
 def test_a_kill_at_any_write_point_of_save_point_rotate_keeps_the_newest_good_one(
-    tmp_path: Path, killed_at_each_write_point: KillEverywhere
+    tmp_path: Path, killed_at_each_write_point: KillEverywhere, background: bool
 ) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.write("1.pth", state(1))
@@ -57,6 +58,15 @@ def test_a_kill_at_any_write_point_of_save_point_rotate_keeps_the_newest_good_on
         latest = folder.latest()
         assert latest is not None
         step = step_of(latest) + 1
+        if background:
+            with AsyncCheckpointWriter(folder) as writer:
+                writer.save(
+                    f"{step}.pth",
+                    state(step),
+                    set_latest=True,
+                    then=lambda _: folder.remove(latest),
+                )
+            return
         folder.write(f"{step}.pth", state(step))
         folder.set_latest(f"{step}.pth")
         folder.remove(latest)
@@ -96,8 +106,9 @@ def test_a_kill_at_any_write_point_of_an_overwrite_keeps_the_old_or_the_new(
     assert step_of(folder.path_of("last.pth")) > 1
 
 
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
 def test_a_full_disk_is_an_error_that_keeps_what_was_there(
-    tmp_path: Path, run_in_child: RunInChild
+    tmp_path: Path, run_in_child: RunInChild, background: bool
 ) -> None:
     save_checkpoint(state(1), tmp_path / "last.pth")
 
@@ -107,7 +118,11 @@ def test_a_full_disk_is_an_error_that_keeps_what_was_there(
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            save_checkpoint(state(2, size=2_000_000), tmp_path / "last.pth")
+            if background:
+                with AsyncCheckpointWriter(tmp_path) as writer:
+                    writer.save("last.pth", state(2, size=2_000_000), set_latest=True)
+            else:
+                save_checkpoint(state(2, size=2_000_000), tmp_path / "last.pth")
         except CheckpointWriteError as err:
             return 7 if "File too large" in str(err) else 8
         return 9

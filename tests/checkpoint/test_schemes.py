@@ -71,7 +71,16 @@ def test_a_url_is_downloaded_once_and_then_cached(tmp_path: Path, server: Server
         assert _load_checkpoint(f"{server.url}/a.pth", "cpu") == {"a": 1}
 
     assert server.requested == ["/a.pth"]
-    assert (tmp_path / "cache" / "hub" / "checkpoints" / "a.pth").exists()
+    assert len(list((tmp_path / "cache" / "hub" / "checkpoints").rglob("a.pth"))) == 1
+
+
+def test_files_of_one_name_from_two_places_are_two(tmp_path: Path, server: Server) -> None:
+    for place in ("one", "two"):
+        (tmp_path / "www" / place).mkdir()
+        publish(tmp_path / "www" / place / "a.pth", {"from": place})
+
+    for place in ("one", "two"):
+        assert _load_checkpoint(f"{server.url}/{place}/a.pth") == {"from": place}
 
 
 def test_the_digest_in_a_name_is_checked(tmp_path: Path, server: Server) -> None:

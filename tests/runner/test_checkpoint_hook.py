@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from drivetrain.checkpoint import CheckpointFolder
 from drivetrain.runner import MetricNotFoundError
 from drivetrain.runner.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from drivetrain.runner.hooks._best_score import BestScore, infer_rule
@@ -202,3 +206,89 @@ def test_only_the_last_is_saved_also_after_an_early_stop(make_runner, tmp_path) 
     hook = EarlyStoppingHook("acc", patience=1)
     train(make_runner, [0.5, 0.4, 0.1, 0.1], hooks=[hook], interval=-1)
     assert files(tmp_path / "work") == ["epoch_2.pth"]
+
+
+@pytest.mark.parametrize("async_save", [False, True], ids=["at once", "in the background"])
+def test_what_a_run_writes_loads_in_a_process_with_torch_alone(
+    make_runner, tmp_path, async_save
+) -> None:
+    train(
+        make_runner,
+        [0.5, 0.6],
+        save_best="acc",
+        async_save=async_save,
+        hooks=[{"type": "EMAHook"}, EarlyStoppingHook("acc")],
+    )
+    code = (
+        "import sys, torch\n"
+        "sys.modules['drivetrain'] = sys.modules['numpy'] = None\n"
+        "c = torch.load(sys.argv[1], weights_only=True)\n"
+        "print(*sorted(c), *sorted(c['hooks']))"
+    )
+    path = tmp_path / "work" / "best_acc_epoch_2.pth"
+    done = subprocess.run([sys.executable, "-I", "-c", code, path], capture_output=True, text=True)
+
+    expected = {"ema_state_dict", "message_hub", "progress", "random_state", "EarlyStoppingHook"}
+    assert expected <= set(done.stdout.split()), done.stderr
+
+
+def test_several_metrics_that_improve_at_once_are_saved_once_and_whole(
+    make_runner, tmp_path
+) -> None:
+    scores = [{"acc": 0.5, "err": 3.0}]
+    train(make_runner, scores, save_best=["acc", "err"], rule=["greater", "less"])
+    folder = CheckpointFolder(tmp_path / "work")
+    acc, err = (folder.path_of(f"best_{key}_epoch_1.pth") for key in ("acc", "err"))
+    assert Path(acc).read_bytes() == Path(err).read_bytes()
+    assert folder.verify(err).method == "sha256"
+
+
+def test_a_resumed_run_goes_on_to_remove_what_the_first_one_wrote(make_runner, tmp_path) -> None:
+    train(make_runner, [0.5, 0.6], max_keep_ckpts=2)
+    hook = {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2}
+    make_runner(
+        train_cfg={"by_epoch": True, "max_epochs": 4},
+        default_hooks={"checkpoint": hook},
+        resume=True,
+    ).train()
+    assert files(tmp_path / "work") == ["epoch_3.pth", "epoch_4.pth"]
+
+
+def test_a_resumed_run_knows_the_best_score_of_the_first_one(make_runner, tmp_path) -> None:
+    train(make_runner, [0.9, 0.2], save_best="acc")
+    hook = {"type": "CheckpointHook", "interval": 1, "save_best": "acc"}
+    runner = make_runner(
+        train_cfg={"by_epoch": True, "max_epochs": 3},
+        default_hooks={"checkpoint": hook},
+        custom_hooks=[Scripted([{"acc": 0.2}, {"acc": 0.8}])],  # it validates epoch 2 first
+        resume=True,
+    )
+    runner.train()
+    assert runner.message_hub.get_info("best_score") == 0.9
+    assert [name for name in files(tmp_path / "work") if name.startswith("best")] == [
+        "best_acc_epoch_1.pth"
+    ]
+
+
+@pytest.mark.parametrize("async_save", [False, True], ids=["at once", "in the background"])
+def test_a_run_that_keeps_its_checkpoints_in_a_store_is_resumed_from_there(
+    make_runner, tmp_path, async_save
+) -> None:
+    hook = {
+        "type": "CheckpointHook",
+        "interval": 1,
+        "out_dir": f"memory://resumed_{async_save}",
+        "max_keep_ckpts": 1,
+        "save_best": "acc",
+        "rule": "greater",
+        "async_save": async_save,
+    }
+    train_cfg = {"by_epoch": True, "max_epochs": 2}
+    make_runner(train_cfg=train_cfg, default_hooks={"checkpoint": dict(hook)}).train()
+    train_cfg = {"by_epoch": True, "max_epochs": 3}
+    runner = make_runner(train_cfg=train_cfg, default_hooks={"checkpoint": dict(hook)}, resume=True)
+    runner.train()
+
+    names = CheckpointFolder(f"memory://resumed_{async_save}/work").names()
+    assert [name for name in names if name.startswith("epoch")] == ["epoch_3.pth"]
+    assert runner.iter == 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import Any
@@ -33,7 +34,8 @@ def load_from_http(filename: str, map_location: Any = None, *, weights_only: boo
     """Download once into torch's cache folder, check, and load.
 
     The checksum is the one that the name carries (``resnet50-0676ba61.pth``: the first digits of
-    its SHA-256), or the full one after ``#sha256=``. Processes that ask for the same file at the
+    its SHA-256), or the full one after ``#sha256=``. A file without one is kept by its URL, so that
+    two servers may have different files of one name. Processes that ask for the same file at the
     same time download it once; a broken download goes on where it stopped.
 
     Raises:
@@ -41,7 +43,8 @@ def load_from_http(filename: str, map_location: Any = None, *, weights_only: boo
     """
     url, promised = _url_and_digest(filename)
     name = os.path.basename(urlsplit(url).path) or "checkpoint.pth"
-    path = os.path.join(torch.hub.get_dir(), "checkpoints", name)
+    known_by = "" if promised else hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = os.path.join(torch.hub.get_dir(), "checkpoints", known_by, name)
     download(url, path, sha256=promised)
     return read_checkpoint_file(path, map_location, weights_only=weights_only)
 
