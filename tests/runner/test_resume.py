@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,31 @@ def test_other_keys_of_the_model_are_reported_and_the_rest_is_taken(
     resumed.load_or_resume()
     assert_same(dict(trained.model.layers.state_dict()), dict(resumed.model.layers.state_dict()))
     assert "extra" in log_of(resumed)
+
+
+def test_a_best_checkpoint_goes_on_behind_the_validation_that_it_won(make_runner, tmp_path) -> None:
+    """All hooks have seen the metrics by then: nothing is validated, or counted, twice."""
+
+    def hooks() -> dict[str, Any]:
+        checkpoint = {"type": "CheckpointHook", "interval": 1, "save_best": "acc"}
+        patient = {"type": "EarlyStoppingHook", "monitor": "acc", "patience": 9, "min_delta": 9.0}
+        return {"default_hooks": {"checkpoint": checkpoint}, "custom_hooks": [patient]}
+
+    class KeepFirst(Hook):  # a later one may replace it
+        priority = "LOWEST"
+
+        def after_val(self, runner) -> None:
+            if runner.epoch == 1:
+                shutil.copy(tmp_path / "whole" / "best_acc_epoch_1.pth", best)
+
+    best = tmp_path / "best.pth"
+    whole = make_runner(**hooks(), work_dir=str(tmp_path / "whole"))
+    whole.register_hook(KeepFirst())
+    whole.train()
+    resumed = make_runner(
+        **hooks(), work_dir=str(tmp_path / "resumed"), load_from=str(best), resume=True
+    )
+    resumed.train()
+    expected, found = everything(whole), everything(resumed)
+    expected["hooks"]["CheckpointHook"] = found["hooks"]["CheckpointHook"] = None
+    assert_same(expected, found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from drivetrain.config import Config
@@ -339,3 +340,23 @@ def test_build_logger_gives_one_that_writes_where_it_is_told(make_runner, tmp_pa
     logger = make_runner().build_logger(log_level="DEBUG", log_file=str(tmp_path / "mine.log"))
     logger.debug("hello")
     assert "hello" in (tmp_path / "mine.log").read_text()
+
+
+def test_a_strategy_that_runner_would_not_use_is_refused(tmp_path) -> None:
+    cfg = {"model": {"type": "x"}, "work_dir": str(tmp_path), "strategy": {"type": "DDPStrategy"}}
+    with pytest.raises(RunnerConfigError, match="runner_type = 'FlexibleRunner'"):
+        Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_a_model_that_cannot_be_evaluated_is_refused_by_name(
+    make_runner, loader_of, accuracy, stage
+) -> None:
+    parts = {
+        f"{stage}_dataloader": loader_of(sampler={"type": "DefaultSampler", "shuffle": False}),
+        f"{stage}_cfg": {},
+        f"{stage}_evaluator": {"type": accuracy},
+    }
+    runner = make_runner(model=nn.Linear(4, 2), **parts)
+    with pytest.raises(MissingPartError, match=f"Linear has no {stage}_step"):
+        getattr(runner, stage)()

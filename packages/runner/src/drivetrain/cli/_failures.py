@@ -28,6 +28,9 @@ INTERRUPTED = 128 + signal.SIGINT
 #: Their errors say that the command or the config is wrong.
 _CHECKING_PACKAGES = ("drivetrain.config", "drivetrain.registry", "drivetrain.runner")
 
+#: So do these, of packages that do not check configs otherwise.
+_WRONG_INPUT = ("WorkDirError", "CheckpointNotFoundError")
+
 #: A failure whose message was written to be read: it says where, what and what to do.
 _EXPLAINED_BUILTINS = (OSError, ImportError)
 
@@ -43,7 +46,10 @@ def exit_code_of(err: BaseException) -> int:
     if isinstance(err, FloatingPointError):  # a training that diverged
         return FAILED
     refused = any(_comes_from(err, package) for package in _CHECKING_PACKAGES)
-    return USAGE if refused else FAILED
+    wrong = _comes_from(err, "drivetrain") and any(
+        base.__name__ in _WRONG_INPUT for base in type(err).__mro__
+    )
+    return USAGE if refused or wrong else FAILED
 
 
 def show(err: BaseException, *, debug: bool) -> None:

@@ -166,6 +166,11 @@ class Runner(Engine):
                 raise RunnerConfigError(
                     f"{cfg.filename or 'the config'} has no {key!r}, which every runner needs"
                 )
+        if cfg.get("strategy") is not None:
+            raise RunnerConfigError(
+                "strategy: Runner takes the one that its launcher asks for.\n"
+                "  Write runner_type = 'FlexibleRunner' to choose one, or take `strategy` out."
+            )
         if cfg.get("check_config", True):
             check_config(cfg)
         arguments = {name: cfg.get(name) for name in RUNNER_ARGUMENTS if cfg.get(name) is not None}

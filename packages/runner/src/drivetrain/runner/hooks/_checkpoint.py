@@ -108,6 +108,7 @@ class CheckpointHook(Hook):
         self.published_keys = list(keys or ())
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.filename_tmpl = filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth")
+        self._better: dict[int, float] = {}
         self._best = _best_scores(save_best, rule, greater_keys, less_keys)
         self._best_names: dict[int, str] = {}
         self._kept: list[str] = []
@@ -163,18 +164,22 @@ class CheckpointHook(Hook):
             self._save_periodic(runner)
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
-        """Keep the state if a metric is the best so far; outside of training save nothing."""
+        """See which metrics are the best so far; outside of training nothing is saved."""
         if not self._best or not runner.is_training:
             return
         if not metrics:
             runner.logger.warning("The evaluator reported nothing: no best checkpoint this time.")
             return
         values = [best.read(metrics, "CheckpointHook.save_best") for best in self._best]
-        better = {
+        self._better = {
             index: value
             for index, (best, value) in enumerate(zip(self._best, values, strict=True))
             if best.is_better(value)
         }
+
+    def after_val(self, runner: Engine) -> None:
+        """Save the best, when all hooks have seen its metrics: a resume goes on behind them."""
+        better, self._better = self._better, {}
         if better:
             self._save_best(runner, better)
 
