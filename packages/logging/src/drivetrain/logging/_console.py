@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from typing import TextIO
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TextIO
 
 DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
 
@@ -62,6 +63,11 @@ class LineFormatter(logging.Formatter):
         return f"{stamp} - {name} - {level} - {text}"
 
 
+def lock_of(handler: logging.Handler) -> AbstractContextManager[Any]:
+    """What ``handler.acquire`` waits for."""
+    return handler.lock or nullcontext()
+
+
 class LineFileHandler(logging.FileHandler):
     """Write lines to a file, at once on their way to the disk."""
 
@@ -71,7 +77,9 @@ class LineFileHandler(logging.FileHandler):
 
     def write_line(self, line: str) -> None:
         """Write a line that is formatted already."""
-        with self.lock:
+        with lock_of(self):
+            if self.stream is None:  # closed by somebody
+                self.stream = self._open()
             self.stream.write(line + "\n")
             self.stream.flush()
 
@@ -106,7 +114,7 @@ class ConsoleHandler(logging.Handler):
 
     def write_line(self, line: str) -> None:
         """Write a line that is formatted already."""
-        with self.lock:
+        with lock_of(self):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
