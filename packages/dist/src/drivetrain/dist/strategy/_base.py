@@ -451,7 +451,7 @@ class BaseStrategy(Surroundings, ABC):
         on_cpu: bool = True,
     ) -> dict[str, Any]:
         # Before anything else: gathering state must not be able to move a generator.
-        random_states = gather_object(random_state_dict()) if self.distributed else None
+        random_states = self._random_states()
         checkpoint: dict[str, Any] = {
             "meta": {
                 "seed": self.seed,
@@ -468,11 +468,13 @@ class BaseStrategy(Surroundings, ABC):
             checkpoint["param_schedulers"] = self.scheduler_state_dict()
         if random_states is not None:
             checkpoint["random_state"] = random_states
-        elif not self.distributed:
-            checkpoint["random_state"] = [random_state_dict()]
         checkpoint["meta"].update(extra.get("meta") or {})
         checkpoint.update({key: value for key, value in extra.items() if key != "meta"})
         return checkpoint
+
+    def _random_states(self) -> list[Any] | None:
+        """Those of all ranks, on rank 0; called on all ranks."""
+        return gather_object(random_state_dict()) if self.distributed else [random_state_dict()]
 
     def _resume_randomness(self, checkpoint: dict[str, Any]) -> None:
         seed = (checkpoint.get("meta") or {}).get("seed")

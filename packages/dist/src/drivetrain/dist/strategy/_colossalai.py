@@ -102,15 +102,17 @@ class ColossalAIStrategy(BaseStrategy):
             raise StrategyError("ColossalAIStrategy: only a model in training can be saved.")
         rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
 
-        def write(folder: str) -> None:
+        def write_rest(folder: str) -> None:
             if get_rank() == 0:
                 save_checkpoint(rest, os.path.join(folder, _REST))
+
+        def write(folder: str) -> None:
             self.booster.save_model(self._boosted, os.path.join(folder, _WEIGHTS), shard=True)
             if "optimizer" in rest:
                 optimizer = self.optim_wrapper.optimizer
                 self.booster.save_optimizer(optimizer, os.path.join(folder, _OPTIMIZER), shard=True)
 
-        path = make_folder(filename, write)
+        path = make_folder(filename, [write_rest, write])
         if then is not None:
             run_on_main(lambda: then(path))
 

@@ -199,9 +199,11 @@ class DeepSpeedStrategy(BaseStrategy):
             raise StrategyError("DeepSpeedStrategy: only a model in training can be saved.")
         rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
 
-        def write(folder: str) -> None:
+        def write_rest(folder: str) -> None:
             if get_rank() == 0:
                 save_checkpoint(rest, os.path.join(folder, _REST))
+
+        def write(folder: str) -> None:
             self._engine.save_checkpoint(
                 folder,
                 tag=_TAG,
@@ -209,7 +211,7 @@ class DeepSpeedStrategy(BaseStrategy):
                 exclude_frozen_parameters=bool(self.exclude_frozen_parameters),
             )
 
-        path = make_folder(filename, write)
+        path = make_folder(filename, [write_rest, write])
         if then is not None:
             run_on_main(lambda: then(path))
 

@@ -34,7 +34,6 @@ from drivetrain.dist.strategy._shards import (
     distributed_like,
     from_own_part,
     gathered,
-    local_part,
     map_tensors,
     named_wrappers,
     optimizer_state_like_parameters,
@@ -215,6 +214,11 @@ class FSDPStrategy(FirstGenerationState):
             }
         self.optim_wrapper.load_state_dict(cut)
 
+    def _random_states(self) -> list[Any] | None:
+        if self.state_dict_kind == "full" or self._is_first_generation:
+            return super()._random_states()
+        return [random_state_dict()]  # each rank brings its own to the folder
+
     def write_checkpoint(
         self,
         checkpoint: dict[str, Any],
@@ -234,7 +238,7 @@ class FSDPStrategy(FirstGenerationState):
             return
         _refuse_stores(filename, self.state_dict_kind)
         if self._is_local:
-            own = {**map_tensors(checkpoint, local_part), "random_state": [random_state_dict()]}
+            own = map_tensors(checkpoint, own_part)
             save_own_parts(filename, own, background=background, then=then)
         else:
             bare, wrapper = self._bare(), self.optim_wrapper

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ def background_group() -> ProcessGroup | None:
 
 
 def make_folder(
-    folder: str, write: Callable[[str], None], group: ProcessGroup | None = None
+    folder: str, steps: Sequence[Callable[[str], None]], group: ProcessGroup | None = None
 ) -> str:
     """Make a checkpoint folder to which every rank brings files; called on all ranks.
 
@@ -53,7 +54,8 @@ def make_folder(
 
     Args:
         folder: Its path; what is there is replaced at the very end.
-        write: Writes this rank's files into the folder that it gets.
+        steps: Each writes files of this rank into the folder that it gets; one in which ranks
+            talk to one another does nothing before that could fail on one of them alone.
         group: Of all ranks, to agree in.
 
     Returns:
@@ -63,7 +65,8 @@ def make_folder(
     partial = _hidden(folder) + _PARTIAL
     on_main = get_rank() == 0
     in_step(lambda: _fresh_folder(partial) if on_main else None, group)
-    in_step(lambda: write(partial), group)
+    for write in steps:
+        in_step(functools.partial(write, partial), group)
     in_step(lambda: _publish(partial, folder) if on_main else None, group)
     return folder
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from drivetrain.dist._errors import StrategyError
-from drivetrain.dist.strategy._shards import is_cut, named_wrappers
+from drivetrain.dist.strategy._shards import detached, is_cut, named_wrappers
 
 SEPARATOR = "/"  # names of parameters hold dots
 WEIGHTS = "state_dict"
@@ -37,7 +37,7 @@ def split(
             entry = {name: item for name, item in value.items() if not isinstance(item, Tensor)}
             rest["entries"][key] = entry
             tensors |= {
-                f"{key}{SEPARATOR}{name}": item.detach()
+                f"{key}{SEPARATOR}{name}": detached(item)
                 for name, item in value.items()
                 if isinstance(item, Tensor)
             }

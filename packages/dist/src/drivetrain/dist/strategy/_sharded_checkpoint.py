@@ -12,9 +12,11 @@ The folder is written under a hidden name and then renamed: it is whole or absen
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +32,7 @@ from drivetrain.checkpoint import (
 )
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._group import get_rank, is_distributed
-from drivetrain.dist._objects import run_on_main
+from drivetrain.dist._objects import gather_object, run_on_main
 from drivetrain.dist.strategy._shard_folder import (
     background_group,
     in_step,
@@ -71,28 +73,37 @@ def save_sharded(
 
     Args:
         folder: Where to; replaced when it exists.
-        checkpoint: With ``state_dict`` and, where ``optim_wrapper`` is to be saved, ``optimizer``.
+        checkpoint: With ``state_dict`` and, where ``optim_wrapper`` is to be saved, ``optimizer``;
+            ``random_state`` is a list with that of this rank.
         model: Gives parameters their names.
         optim_wrapper: Whose state ``checkpoint['optimizer']`` is.
         background: Writes while training goes on, which waits for a copy of this rank's shards.
         then: Called on rank 0 with ``folder`` when it is complete.
     """
     tensors, rest = split(checkpoint, model, optim_wrapper)
-    rest = map_tensors(rest, gathered(keep=get_rank() == 0))
+    rest = map_tensors(rest, gathered(keep=get_rank() == 0, only_cut=True))
+    rest.setdefault("random_state", [])
+    if get_rank() != 0:  # all else is written by rank 0
+        rest = {"random_state": rest["random_state"]}
 
     def write(tensors: dict[str, Tensor], rest: Any, group: ProcessGroup | None) -> str:
-        return make_folder(folder, lambda path: _write_files(path, tensors, rest, group), group)
+        states = in_step(lambda: _of_all_ranks(rest["random_state"], group), group)
+        whole = {**rest, "random_state": states}
+        steps = [partial(_write_rest, whole), partial(_write_tensors, tensors, group)]
+        return make_folder(folder, steps, group)
 
     if background is None:
-        path = write(tensors, rest, None)
+        path = write(tensors, in_main_memory(rest), None)
         if then is not None:
             run_on_main(lambda: then(path))
         return
     own = {name: local_part(tensor) for name, tensor in tensors.items()}
-    group = background_group()
-    copy = in_step(lambda: background.stage({"own": own, "rest": rest if get_rank() == 0 else {}}))
-    kept = {name: with_local_part(tensors[name], part) for name, part in copy["own"].items()}
-    background.start(lambda: write(kept, copy["rest"], group), then if get_rank() == 0 else None)
+
+    def write_later(copy: Mapping[str, Any], group: ProcessGroup | None) -> str:
+        kept = {name: with_local_part(tensors[name], part) for name, part in copy["own"].items()}
+        return write(kept, copy["rest"], group)
+
+    _write_in_background({"own": own, "rest": rest}, write_later, background, then)
 
 
 def save_own_parts(
@@ -105,16 +116,42 @@ def save_own_parts(
     """Write one file a rank into a folder; called on all ranks. See ``save_sharded``."""
 
     def write(state: Any, group: ProcessGroup | None) -> str:
-        return make_folder(folder, lambda path: save_checkpoint(state, own_file(path)), group)
+        return make_folder(folder, [lambda path: save_checkpoint(state, own_file(path))], group)
 
     if background is None:
         path = write(checkpoint, None)
         if then is not None:
             run_on_main(lambda: then(path))
         return
+    _write_in_background(checkpoint, write, background, then)
+
+
+def _write_in_background(
+    state: Mapping[str, Any],
+    write: Callable[[Mapping[str, Any], ProcessGroup | None], str],
+    background: AsyncCheckpointWriter,
+    then: Then | None,
+) -> None:
+    """Copy this rank's state, and let another thread write it together with those of all ranks."""
     group = background_group()
-    copy = in_step(lambda: background.stage(checkpoint))
-    background.start(lambda: write(copy, group), then if get_rank() == 0 else None)
+    copy: Mapping[str, Any] = {}
+    failure: Exception | None = None
+    try:
+        copy = background.stage(state)
+    except Exception as err:  # the other ranks learn of it where they write; none waits here
+        failure = err
+
+    def run() -> str:
+        in_step(lambda: _raise_if(failure), group)
+        return write(copy, group)
+
+    background.start(run, then if get_rank() == 0 else None)
+    _raise_if(failure)
+
+
+def _raise_if(failure: Exception | None) -> None:
+    if failure is not None:
+        raise failure
 
 
 def own_file(folder: str) -> str:
@@ -191,17 +228,32 @@ def merge_shards(folder: str, filename: str) -> None:
     save_checkpoint(load_sharded(folder, None), filename)
 
 
-def _write_files(
-    path: str, tensors: dict[str, Tensor], rest: Any, group: ProcessGroup | None
-) -> None:
-    import torch.distributed.checkpoint as dcp
-
+def _write_rest(rest: Mapping[str, Any], path: str) -> None:
     if get_rank() == 0:
         save_checkpoint(rest, os.path.join(path, _REST))
+
+
+def _write_tensors(tensors: dict[str, Tensor], group: ProcessGroup | None, path: str) -> None:
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
+
     writer = dcp.FileSystemWriter(path)
     with warnings.catch_warnings():  # of no_dist, which is said on purpose
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp.save(tensors, storage_writer=writer, process_group=group, no_dist=not is_distributed())
+        try:
+            alone = not is_distributed()
+            dcp.save(tensors, storage_writer=writer, process_group=group, no_dist=alone)
+        except CheckpointException as err:  # which is no Exception
+            why = "; ".join(
+                f"rank {rank}: {type(failure).__name__}: {failure}"
+                for rank, (failure, _) in err.failures.items()
+            )
+            raise StrategyError(f"{path}: the shards could not be written: {why}") from err
+
+
+def _of_all_ranks(own: list[Any], group: ProcessGroup | None) -> list[Any] | None:
+    by_rank = gather_object(own, group=group)
+    return None if by_rank is None else list(itertools.chain.from_iterable(by_rank))
 
 
 def _read_rest(folder: str, location: str = "cpu", logger: str = "current") -> dict[str, Any]:

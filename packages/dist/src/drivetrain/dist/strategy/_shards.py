@@ -50,12 +50,14 @@ def gathered(keep: bool, only_cut: bool = False) -> Callable[[Tensor], Tensor | 
 
 def detached(tensor: Tensor) -> Tensor:
     """The tensor as it is, cut or whole."""
-    return tensor.detach()
+    # Detaching a shard takes 10 µs, and a model has hundreds.
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
+@torch.no_grad()
 def local_part(tensor: Tensor) -> Tensor:
     """The part of a tensor that this rank holds, where it is."""
-    return (cast("DTensor", tensor).to_local() if is_cut(tensor) else tensor).detach()
+    return detached(cast("DTensor", tensor).to_local() if is_cut(tensor) else tensor)
 
 
 def with_local_part(tensor: Tensor, part: Tensor) -> Tensor:
