@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -154,3 +155,30 @@ def test_a_reported_number_of_samples_goes_with_the_loss_and_is_not_logged() -> 
     total, logged = Net().parse_losses({"loss": torch.tensor(1.0), "num_samples": 5})
     assert total.num_samples == 5
     assert list(logged) == ["loss"]
+
+
+class Fails(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, inputs, *others, mode="tensor", **more):
+        return {"loss": self.layer(inputs).mean()}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes of errors came with Python 3.11")
+@pytest.mark.parametrize(
+    ("data", "outline"),
+    [
+        ([torch.ones(2, 3)], "[float32(2, 3)]"),
+        ({"inputs": torch.ones(2, 2, dtype=torch.int64)}, "{inputs: int64(2, 2)}"),
+        ((torch.ones(3), ["a"] * 8), "[float32(3,), [str, str, str, str, str, str, and 2 more]]"),
+    ],
+    ids=["shape", "dtype", "nested"],
+)
+def test_a_batch_that_does_not_fit_is_shown_with_the_error(data, outline) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        Fails().val_step(data)
+    (note,) = caught.value.__notes__
+    assert note.startswith("In Fails.forward(mode='predict'), whose parameters are torch.float32")
+    assert f"on the batch {outline}. Shapes and types come from" in note

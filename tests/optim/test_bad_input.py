@@ -52,6 +52,33 @@ def test_samples_of_a_failed_pass_do_not_weigh_in_the_next_update() -> None:
     assert wrapper._samples.counted == 0
 
 
+def test_clipping_in_two_ways_is_refused() -> None:
+    with pytest.raises(OptimArgumentError, match=r"by norm .* or by value .*, not by both"):
+        OptimWrapper(sgd(), clip_grad={"max_norm": 1, "clip_value": 2})
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        ({"type": "ReduceOnPlateauLR", "patience": -1}, "patience counts .* got -1"),
+        ({"type": "ReduceOnPlateauLR", "cooldown": -2}, "cooldown counts .* got -2"),
+        ({"type": "ReduceOnPlateauLR", "factor": -0.5}, "factor must be below 1, .* got -0.5"),
+        ({"type": "OneCycleLR", "total_steps": 4, "div_factor": 0}, "div_factor must be above 0"),
+        (
+            {"type": "OneCycleLR", "total_steps": 4, "final_div_factor": -1},
+            "final_div_factor must be above 0, got -1",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_counts_and_divisors_that_cannot_be_are_refused(node, text) -> None:
+    optimizer = sgd()
+    before = copy.deepcopy(optimizer.param_groups[0])
+    with pytest.raises(ValueError, match=text):
+        PARAM_SCHEDULERS.build({"optimizer": optimizer, **node})
+    assert optimizer.param_groups[0].keys() == before.keys()
+
+
 @pytest.mark.parametrize("clip_grad", [{"max_norm": -1}, {"clip_value": -0.1}])
 def test_a_negative_limit_of_gradients_is_refused(clip_grad) -> None:
     with pytest.raises(OptimArgumentError, match="must not be negative"):

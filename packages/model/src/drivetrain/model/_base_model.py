@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from drivetrain.model._base_module import BaseModule
+from drivetrain.model._batch_note import note_batch
 from drivetrain.model._data_preprocessor import BaseDataPreprocessor
 from drivetrain.model._errors import ModelOutputError, ModelTypeError
 from drivetrain.registry import MODELS, building
@@ -161,12 +162,16 @@ class BaseModel(BaseModule):
         return total, {"loss": total.detach(), **values}
 
     def _run_forward(self, data: Any, mode: str) -> Any:
-        if isinstance(data, dict):
-            return self(**data, mode=mode)
-        if isinstance(data, list | tuple):
-            return self(*data, mode=mode)
-        if isinstance(data, Mapping):
-            return self(**data, mode=mode)
+        try:
+            if isinstance(data, dict):
+                return self(**data, mode=mode)
+            if isinstance(data, list | tuple):
+                return self(*data, mode=mode)
+            if isinstance(data, Mapping):
+                return self(**data, mode=mode)
+        except Exception as err:
+            note_batch(err, self, mode, data)
+            raise
         raise ModelTypeError(
             f"{type(self).__name__}: the data preprocessor must return a dict, a list or a tuple, "
             f"got {type(data).__name__}"

@@ -30,7 +30,7 @@ def stack_batch(
 
     Raises:
         ModelTypeError: If it is no list of tensors.
-        BatchError: If the list is empty, or dimensions or channels differ.
+        BatchError: If the list is empty, dimensions or channels differ, or the divisor is negative.
 
     Example:
         >>> stack_batch([torch.ones(3, 4, 5), torch.ones(3, 6, 2)], pad_size_divisor=4).shape
@@ -40,6 +40,8 @@ def stack_batch(
         raise ModelTypeError(f"stack_batch: needs a list, got {type(tensor_list).__name__}")
     if not tensor_list:
         raise BatchError("stack_batch: the list of tensors is empty")
+    if pad_size_divisor < 0:
+        raise BatchError(f"stack_batch: pad_size_divisor is a length, got {pad_size_divisor}")
     shapes = [tuple(tensor.shape) for tensor in tensor_list]
     first = shapes[0]
     if any(len(shape) != len(first) for shape in shapes):

@@ -42,6 +42,11 @@ class GradientClipper:
         limits = {"norm": "max_norm", "value": "clip_value"}
         if kind not in limits:
             raise OptimArgumentError(f"clip_grad: type must be 'norm' or 'value', got {kind!r}")
+        if len(arguments.keys() & {"max_norm", "clip_value"}) > 1:
+            raise OptimArgumentError(
+                "clip_grad: clip by norm (max_norm) or by value (clip_value), not by both; got "
+                f"{dict(settings)}"
+            )
         if limits[kind] not in arguments:
             raise OptimArgumentError(
                 f"clip_grad: by {kind} needs {limits[kind]!r}, got {dict(settings)}"

@@ -36,8 +36,8 @@ class OneCycleParamScheduler(_ParamScheduler):
         verbose: Log each value that is written.
 
     Raises:
-        ScheduleError: If ``total_steps``, ``pct_start``, ``anneal_strategy`` or the number of
-            peaks cannot be.
+        ScheduleError: If ``total_steps``, ``pct_start``, ``anneal_strategy``, a divisor or the
+            number of peaks cannot be.
 
     Source: Smith and Topin, Super-Convergence (2017), arXiv 1708.07120.
     """
@@ -71,6 +71,9 @@ class OneCycleParamScheduler(_ParamScheduler):
             raise ScheduleError(
                 f"{name}: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}"
             )
+        for option, ratio in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            if not ratio > 0:
+                raise ScheduleError(f"{name}: {option} must be above 0, got {ratio}")
         self.anneal_strategy = anneal_strategy
         self._phases = _phases(param_name, self.total_steps, pct_start, three_phase)
         with unchanged_on_error(optimizer):

@@ -36,8 +36,8 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         verbose: Log each value that is written.
 
     Raises:
-        ScheduleError: If a rule is unknown, ``factor`` is not below 1, or the number of floors is
-            not that of the groups.
+        ScheduleError: If a rule is unknown, ``factor`` is not between 0 and 1, a count is negative,
+            or the number of floors is not that of the groups.
     """
 
     #: The engine steps this schedule after validation, with its metrics.
@@ -63,8 +63,11 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         verbose: bool = False,
     ) -> None:
         name = type(self).__name__
-        if factor >= 1.0:
-            raise ScheduleError(f"{name}: factor must be below 1, got {factor}")
+        if not 0.0 <= factor < 1.0:
+            raise ScheduleError(f"{name}: factor must be below 1, and not negative, got {factor}")
+        for option, count in (("patience", patience), ("cooldown", cooldown)):
+            if count < 0:
+                raise ScheduleError(f"{name}: {option} counts validations from 0 on, got {count}")
         if rule not in ("less", "greater"):
             raise ScheduleError(f"{name}: rule must be 'less' or 'greater', got {rule!r}")
         if threshold_rule not in ("rel", "abs"):
