@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from drivetrain.evaluator._data_element import is_data_element
 from drivetrain.evaluator._errors import (
     DuplicateMetricError,
@@ -184,6 +186,8 @@ def _as_dicts(data_samples: Any) -> Any:
         return data_samples
     if is_data_element(data_samples):
         return data_samples.to_dict()
+    if isinstance(data_samples, Tensor) and data_samples.ndim:
+        return list(data_samples.unbind())  # rows, which are no elements
     return [sample.to_dict() if is_data_element(sample) else sample for sample in data_samples]
 
 
