@@ -39,6 +39,7 @@ from drivetrain.dist._errors import (
     RankFailedError,
     StrategyConfigError,
     StrategyError,
+    UnusedParametersError,
     WorkDirError,
     WrapperError,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "RankFailedError",
     "StrategyConfigError",
     "StrategyError",
+    "UnusedParametersError",
     "WorkDirError",
     "WrapperError",
     "_BatchNormXd",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from drivetrain.dist._anomalous import detect_anomalous_params
 from drivetrain.dist._comm_hooks import set_comm_hook
+from drivetrain.dist._errors import UnusedParametersError
 from drivetrain.dist._protocols import OptimizerWrapper
 from drivetrain.registry import MODEL_WRAPPERS, Registry
 
@@ -47,6 +49,25 @@ class MMDistributedDataParallel(DistributedDataParallel):
         if comm_hook is not None:
             set_comm_hook(self, comm_hook)
 
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Call the model inside; gradients are exchanged in the backward pass that follows.
+
+        Raises:
+            UnusedParametersError: If parameters took no part in the last backward pass; names them.
+        """
+        try:
+            return super().forward(*inputs, **kwargs)
+        except RuntimeError as err:
+            unused = _unused_parameters(self, err)
+            if not unused:
+                raise
+            raise UnusedParametersError(
+                f"{type(self.module).__name__}: {', '.join(unused)} took no part in the loss of "
+                "the last step, so the ranks wait for gradients that never come.\n"
+                "  Do:  use them, freeze them (requires_grad_(False)), or give the wrapper "
+                "find_unused_parameters=True."
+            ) from err
+
     def train_step(self, data: Any, optim_wrapper: OptimizerWrapper) -> dict[str, Tensor]:
         """One step: preprocess, forward, losses, backward, update.
 
@@ -74,6 +95,15 @@ class MMDistributedDataParallel(DistributedDataParallel):
     def test_step(self, data: Any) -> Any:
         """Predictions of the model inside, during testing."""
         return self.module.test_step(data)
+
+
+def _unused_parameters(model: DistributedDataParallel, err: RuntimeError) -> list[str]:
+    """Names of the parameters that torch's error has by number; empty for other errors."""
+    found = re.search(r"did not receive grad for rank \d+: ([\d ]+)", str(err))
+    if found is None:
+        return []
+    names = [name for name, param in model.module.named_parameters() if param.requires_grad]
+    return [names[int(number)] for number in found.group(1).split()]
 
 
 def run_forward(model: nn.Module, data: Any, mode: str) -> Any:

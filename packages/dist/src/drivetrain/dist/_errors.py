@@ -8,6 +8,7 @@
     ├── GroupError (also RuntimeError): a process group is missing, doubled, or of another shape
     ├── DataMismatchError (also ValueError): ranks brought data that does not fit together
     ├── WrapperError (also ValueError): a model that a wrapper cannot take
+    ├── UnusedParametersError (also RuntimeError): parameters that take no part in the loss
     ├── RankFailedError (also RuntimeError): another rank failed; carries its message
     ├── WorkDirError (also OSError): the folder of a run cannot be made or written to
     └── StrategyError (also RuntimeError): a strategy was used in the wrong order or cannot do it
@@ -39,6 +40,10 @@ class DataMismatchError(DistError, ValueError):
 
 class WrapperError(DistError, ValueError):
     """A model has a form that a wrapper, or a rule for sharding it, cannot take."""
+
+
+class UnusedParametersError(DistError, RuntimeError):
+    """Parameters took no part in the loss, and data-parallel ranks wait for their gradients."""
 
 
 class RankFailedError(DistError, RuntimeError):
