@@ -43,6 +43,13 @@ def app(ctx: click.Context) -> None:
     "--launch", type=click.IntRange(1), metavar="N", help="Train in N processes on this machine."
 )
 @click.option(
+    "--max-restarts",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="With --launch: start all again from the last checkpoint, up to N times.",
+)
+@click.option(
     "--launcher",
     type=click.Choice(["none", "pytorch", "slurm", "mpi"]),
     help="What started this process; found out by default.",
@@ -69,6 +76,8 @@ def train(
         from drivetrain.cli._launch import launch_training
 
         sys.exit(launch_training(config, changes, **options))
+    if options.pop("max_restarts"):
+        raise click.UsageError("--max-restarts goes with --launch; torchrun has one of its own.")
     from drivetrain.cli._train import run_training
 
     run_training(config, changes, **options)

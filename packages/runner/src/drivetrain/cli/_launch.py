@@ -17,6 +17,7 @@ def launch_training(
     resume: bool,
     load_from: str | None,
     launch: int,
+    max_restarts: int,
     launcher: str | None,
     strategy: str | None,
     amp: bool,
@@ -44,4 +45,4 @@ def launch_training(
         argv += [name, value] if value is not None else []
     argv += [name for name, on in flags.items() if on]
     argv += [] if run_test else ["--no-test"]
-    return start_processes(argv, launch)
+    return start_processes(argv, launch, max_restarts=max_restarts)

@@ -70,6 +70,8 @@ def run_training(
         if resume:
             cfg.resume = True
             _require_checkpoint(cfg)
+        elif _is_restart() and CheckpointFolder(cfg.work_dir).latest() is not None:
+            cfg.resume, cfg.load_from = True, None
         runner = build_runner(cfg)
         started_s = time.monotonic()
         with live(runner, InterruptHook()):
@@ -169,6 +171,11 @@ def _require_checkpoint(cfg: Config) -> None:
         f"--resume: there is no checkpoint in {cfg.work_dir}.{passed_over}\n"
         "  Leave --resume out to start from the beginning, or name another --work-dir."
     )
+
+
+def _is_restart() -> bool:
+    """Whether an elastic launcher started this process again, after some rank had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _use_amp(cfg: Config) -> None:
