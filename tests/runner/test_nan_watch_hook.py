@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from drivetrain.model import BaseModel
+from drivetrain.optim import OptimWrapper, OptimWrapperDict
 from drivetrain.runner import NonFiniteError, ReplayError
 from drivetrain.runner.hooks import Hook, NaNWatchHook, replay_step
 from drivetrain.structures import LabelData
@@ -296,6 +297,53 @@ def test_data_elements_survive_a_replay_file(make_runner, points, loader_of) -> 
     with pytest.raises(NonFiniteError) as caught:
         runner.train()
     assert math.isnan(replay_step(caught.value.replay_file, Net()).loss)
+
+
+class Pair(BaseModel):
+    """Two parts with an optimizer each; the loss of the second becomes infinite."""
+
+    def __init__(self, strict: bool = False) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 1), nn.Linear(4, 1)
+        self.strict = strict
+
+    def forward(self, x, y, mode="tensor"):
+        return [self.one(x), self.two(x)]
+
+    def train_step(self, data, optim_wrapper):
+        if self.strict and not isinstance(optim_wrapper, OptimWrapperDict):
+            raise TypeError("I want my optimizers")
+        losses = {}
+        for name, part in (("one", self.one), ("two", self.two)):
+            with optim_wrapper[name].optim_context(self):
+                far = data["x"].max() > 50 and name == "two"
+                loss = part(data["x"] * (math.inf if far else 1)).square().mean()
+            optim_wrapper[name].update_params(loss)
+            losses[f"loss_{name}"] = loss.detach()
+        return losses
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_several_optimizers_are_watched(make_runner, spoiled, strict) -> None:
+    model = Pair(strict)
+    wrappers = {
+        name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=0.01))
+        for name in ("one", "two")
+    }
+    runner = make_runner(
+        model=model,
+        train_dataloader=spoiled(),
+        optim_wrapper=OptimWrapperDict(**wrappers),
+        param_scheduler=None,
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+        custom_hooks=[NaNWatchHook()],
+    )
+    with pytest.raises(NonFiniteError, match=r"iteration 4 \(epoch 1, batch 4\)") as caught:
+        runner.train()
+    text = "TypeError: I want my optimizers" if strict else "two (Linear)"
+    assert text in str(caught.value)
 
 
 def test_another_file_is_refused(tmp_path) -> None:

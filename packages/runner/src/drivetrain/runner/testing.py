@@ -123,7 +123,8 @@ def _equal(left: Any, right: Any) -> bool:
     ):
         if type(left) is not type(right) or left.shape != right.shape:
             return False
-        return bool((left == right).all())
+        same: Any = left == right
+        return bool(same.all())
     return bool(left == right)
 
 

@@ -16,7 +16,7 @@ from drivetrain.dist import all_gather_object, all_reduce, is_distributed, is_mo
 from drivetrain.registry import HOOKS
 from drivetrain.runner._errors import NonFiniteError
 from drivetrain.runner.hooks._hook import Batch, Hook
-from drivetrain.runner.hooks._non_finite import find_source
+from drivetrain.runner.hooks._non_finite import NonFiniteSource, find_source
 from drivetrain.runner.hooks._replay import precision_of, write_replay
 from drivetrain.runner.hooks._step_state import (
     Buffers,
@@ -284,9 +284,7 @@ class NaNWatchHook(Hook):
         file = self._write(what, step, indices) if here else None
         # On all ranks, for a forward pass may communicate.
         step.random_state.restore()
-        source = find_source(
-            self._model, step.data_batch, runner.optim_wrapper, gradients=what == "gradient"
-        )
+        source = self._search(what, step)
         buffers.restore()
         report = {"here": here, "loss": source.loss, "text": source.text, "file": file}
         reports = all_gather_object({**report, "indices": indices, "what": what})
@@ -295,6 +293,16 @@ class NaNWatchHook(Hook):
             _message(step, reports, rank), step.iteration, rank, reports[rank]["file"]
         )
         self._end(error, must_raise)
+
+    def _search(self, what: What, step: Step) -> NonFiniteSource:
+        """The source; a model that cannot be run without an update must not hide what happened."""
+        contexts = self._runner.optim_wrapper
+        try:
+            return find_source(self._model, step.data_batch, contexts, gradients=what == "gradient")
+        except Exception as err:
+            self._runner.logger.exception("NaNWatchHook: the step could not be run again.")
+            text = f"Where it comes from could not be found: {type(err).__name__}: {err}"
+            return NonFiniteSource(None, None, None, text)
 
     def _end(self, error: NonFiniteError, must_raise: bool) -> None:
         runner = self._runner
@@ -346,9 +354,8 @@ def _message(step: Step, reports: list[dict[str, Any]], rank: int) -> str:
     place = f"iteration {step.iteration} (epoch {step.epoch + 1}, batch {step.batch_in_epoch + 1})"
     where = f" on rank {rank}" if len(reports) > 1 else ""
     where += f" (and {', '.join(map(str, ranks[1:]))})" if ranks[1:] else ""
-    what = (
-        f"the loss is {report['loss']}" if report["what"] == "loss" else "a gradient is not finite"
-    )
+    value = "not finite" if report["loss"] is None else report["loss"]
+    what = f"the loss is {value}" if report["what"] == "loss" else "a gradient is not finite"
     text = report["text"] or (
         "Run again, the step gave finite numbers: it depends on something that is not kept."
     )

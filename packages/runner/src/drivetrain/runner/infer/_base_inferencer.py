@@ -109,8 +109,8 @@ class BaseInferencer(metaclass=InferencerMeta):
             raise TypeError(f"{self._me}: model is a name, a path or a config, got {model!r}")
         elif weights is None:
             raise InferencerError(f"{self._me}: give a model, or weights that carry a config")
-        self.model = self._init_model(cfg, weights, str(device))
-        self.cfg = cfg if cfg is not None else self.model.cfg
+        self.model: Any = self._init_model(cfg, weights, str(device))
+        self.cfg: Config = cfg if cfg is not None else self.model.cfg
         with DefaultScope.overwrite_default_scope(self.scope):
             self.pipeline = self._init_pipeline(self.cfg)
             self.collate_fn = self._init_collate(self.cfg)
@@ -248,7 +248,7 @@ class BaseInferencer(metaclass=InferencerMeta):
             register_modules_of(self.scope)
         with DefaultScope.overwrite_default_scope(self.scope), building("model"):
             node = cfg.model if checkpoint is None else _without_pretrained(cfg.model)
-            model = MODELS.build(node)
+            model: Any = MODELS.build(node)
         self._load_weights_to_model(model, checkpoint, cfg)
         model.cfg = cfg
         model.to(device)
