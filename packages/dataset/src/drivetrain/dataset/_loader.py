@@ -161,7 +161,7 @@ class KeyedDataLoader(DataLoader):
         keyed = self._swapped.get("dataset")
         if keyed is not None:
             keyed.reseed(seed)
-        sampler = None if self._order is None else self._order.sampler
+        sampler: Any = None if self._order is None else self._order.sampler
         if isinstance(getattr(sampler, "seed", None), int):
             sampler.seed = seed
 
