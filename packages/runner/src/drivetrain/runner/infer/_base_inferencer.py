@@ -110,7 +110,7 @@ class BaseInferencer(metaclass=InferencerMeta):
         elif weights is None:
             raise InferencerError(f"{self._me}: give a model, or weights that carry a config")
         self.model: Any = self._init_model(cfg, weights, str(device))
-        self.cfg: Config = cfg if cfg is not None else self.model.cfg
+        self.cfg: Config = cfg if cfg is not None else getattr(self.model, "cfg")  # noqa: B009
         with DefaultScope.overwrite_default_scope(self.scope):
             self.pipeline = self._init_pipeline(self.cfg)
             self.collate_fn = self._init_collate(self.cfg)
