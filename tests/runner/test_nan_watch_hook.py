@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from drivetrain.model import BaseModel
 from drivetrain.optim import OptimWrapper, OptimWrapperDict
@@ -265,6 +266,31 @@ def test_a_training_that_is_finite_is_the_same_with_the_hook(make_runner) -> Non
         assert "backward" not in vars(runner.optim_wrapper)
     for name, value in results[0].items():
         assert torch.equal(value, results[1][name]), name
+
+
+class Reads(TorchDispatchMode):
+    """Counts ``item()`` and its kin: one operation of torch, which waits for an accelerator."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_watching_an_accelerator_reads_nothing_in_a_step(make_runner) -> None:
+    counts = []
+    for hooks in ([], [NaNWatchHook(interval=20, check_gradients=True)]):
+        runner = make_runner(
+            custom_hooks=hooks,
+            train_cfg={"by_epoch": True, "max_epochs": 8},
+            optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}, "check_loss": False},
+        )
+        runner.cfg.compile = bool(hooks)  # as on an accelerator: nothing is looked at at once
+        with Reads() as reads:
+            runner.train()
+        counts.append(reads.count)
+    assert counts[0] == counts[1]
 
 
 def test_data_elements_survive_a_replay_file(make_runner, points, loader_of) -> None:
