@@ -74,7 +74,22 @@ def test_launch_option_trains_and_resumes_like_torchrun(start, config, tmp_path)
     assert resumed.finish() == 0, resumed.text
     assert "epoch_1.pth" in resumed.text
     again = torch.load(work_dir / "rank_0.pth")
-    assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
+    other = [name for name in whole if not torch.equal(whole[name], again[name])]
+    assert other == [], f"{other}\n{where_they_part(work_dir)}\n{resumed.text}"
+
+
+def where_they_part(work_dir: Path) -> str:
+    """The first records of the two starts that differ, for whoever has to find out why."""
+    starts: list[dict[tuple[str, int], dict]] = []
+    for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        records = map(json.loads, file.read_text().splitlines())
+        starts.append({(r["mode"], r["step"]): r for r in records})
+    steady = {"loss", "lr", "accuracy", "grad_norm"}
+    for key, record in starts[-1].items():
+        before = starts[0].get(key, {})
+        if any(record.get(name) != before.get(name) for name in steady):
+            return f"first at {key}:\n  {before}\n  {record}"
+    return "all records are equal"
 
 
 def test_a_mistake_in_the_config_is_one_error_not_one_per_process(start, config) -> None:
