@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -88,9 +88,17 @@ def no_such_module(pattern: str, model: nn.Module) -> WrapperError:
     )
 
 
-def nearest(text: str, names: Iterable[str]) -> str:
+def nearest(text: str, names: Collection[str]) -> str:
     """A line that offers the names most like ``text``; empty where none is."""
     # A pattern's special signs are nothing that a name could resemble.
     plain = re.sub(r"\\d|\[.*?\]|[\\^$*+?()|]", "", text)
-    near = difflib.get_close_matches(plain, list(names), 3, cutoff=0.4)
-    return f"\n  Did you mean:  {', '.join(map(repr, near))}" if near else ""
+    near: list[str] = []
+    # 'fc9' is like the end of 'blocks.0.fc1', not like all of it.
+    for wanted in (plain, plain.rpartition(".")[2]):
+        parts = wanted.count(".") + 1
+        by_end: dict[str, str] = {}
+        for name in names:
+            by_end.setdefault(".".join(name.split(".")[-parts:]), name)
+        near += [by_end[end] for end in difflib.get_close_matches(wanted, by_end, 3, cutoff=0.5)]
+    offers = list(dict.fromkeys(near))[:3]
+    return f"\n  Did you mean:  {', '.join(map(repr, offers))}" if offers else ""

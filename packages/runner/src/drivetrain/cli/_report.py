@@ -13,7 +13,7 @@ from rich.table import Table
 
 from drivetrain.cli._arguments import command_prefix, short_path
 from drivetrain.runner.hooks import CheckpointHook
-from drivetrain.visualization import plot_run
+from drivetrain.visualization import RunDataError, plot_run
 
 if TYPE_CHECKING:
     from drivetrain.runner import Runner
@@ -70,11 +70,18 @@ class RunReport:
         runner = self._runner
         best = runner.message_hub.get_info("best_ckpt")
         files = [("best checkpoint", best)] if best else []
-        files.append(("picture of the run", str(plot_run(runner.log_dir))))
+        drawn = self._picture()
+        files += [("picture of the run", drawn)] if drawn else []
         pictures = sorted(Path(runner.log_dir).rglob("*.png"))
-        files += [(p.stem.replace("_", " "), str(p)) for p in pictures if str(p) != files[-1][1]]
+        files += [(p.stem.replace("_", " "), str(p)) for p in pictures if str(p) != drawn]
         files.append(("log", str(Path(runner.log_dir) / f"{runner.timestamp}.log")))
         return files
+
+    def _picture(self) -> str | None:
+        try:
+            return str(plot_run(self._runner.log_dir))
+        except RunDataError:  # the run was shorter than one interval of its log
+            return None
 
     def _next_commands(self) -> list[tuple[str, str]]:
         best = self._runner.message_hub.get_info("best_ckpt")
