@@ -80,7 +80,7 @@ def config(tmp_path: Path) -> str:
         "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))\n"
         "custom_hooks = [dict(type='PreemptionHook', agree_every_iters=3),\n"
         "    dict(type='NaNWatchHook'), dict(type='ThroughputHook', interval_iters=5),\n"
-        "    dict(type='SlowHook')]\n"
+        "    dict(type='SyncBuffersHook'), dict(type='SlowHook')]\n"
         "default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=100))\n"
         "randomness = dict(seed=1)\n"
     )
@@ -108,6 +108,8 @@ def test_ranks_are_preempted_together_whoever_gets_the_signal(start, config, tmp
     done = start(*words, str(whole))
     assert done.finish() == 0, done.text
     assert [(whole / f"samples_{rank}").read_text() for rank in (0, 1)] == ["160", "160"]
+    for name in ("layers.2.running_mean", "layers.2.running_var"):
+        assert torch.equal(end(whole, 0)[name], end(whole, 1)[name]), name
     work_dir = tmp_path / "launcher"
     stopped = start(*words, str(work_dir))
     wait_for_ranks(stopped, work_dir)
