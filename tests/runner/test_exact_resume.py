@@ -23,8 +23,8 @@ KILLED = -9
 
 #: What depends on the clock, or names a start or a folder of the run.
 UNSTEADY = {"time", "data_time", "eta", "experiment_name", "train/time", "train/data_time"}
-UNSTEADY |= {"val/time", "val/data_time", "memory", "best_ckpt", "last_ckpt"}
-UNSTEADY |= {"settings", "kept"}  # a file that rotation was about to remove is still named after a kill
+UNSTEADY |= {"wall_time", "val/time", "val/data_time", "memory", "best_ckpt", "last_ckpt"}
+UNSTEADY |= {"settings", "kept"}  # "kept" also names what rotation was about to remove
 
 
 class Trainings:

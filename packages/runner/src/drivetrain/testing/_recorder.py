@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
 
 #: What the clock decides, and so may differ.
-CLOCK = ("time", "data_time", "eta", "memory", "experiment_name", "best_ckpt", "last_ckpt", "cfg")
+CLOCK = ("time", "data_time", "wall_time", "eta", "memory")
+CLOCK += ("experiment_name", "best_ckpt", "last_ckpt", "cfg")
 
 
 class EnoughSteps(Exception):
