@@ -23,6 +23,8 @@ class EngineWrapper(nn.Module):
             parameters: names, or numbers where it returns a sequence.
     """
 
+    engine: Any
+
     def __init__(
         self, engine: Any, module: nn.Module, inputs_to_half: Sequence[int | str] | None = None
     ) -> None:
@@ -55,7 +57,8 @@ class EngineWrapper(nn.Module):
 
     def val_step(self, data: Any) -> Any:
         """Predictions during validation, by the engine: it may hold parameters in parts."""
-        inputs = self._cast(self.module.data_preprocessor(data, False))
+        model: Any = self.module
+        inputs = self._cast(model.data_preprocessor(data, False))
         return run_forward(self, inputs, mode="predict")
 
     def test_step(self, data: Any) -> Any:

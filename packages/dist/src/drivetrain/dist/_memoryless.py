@@ -28,14 +28,14 @@ def give_memory(
 
     Unlike ``to_empty``, parameters that modules share stay shared.
     """
-    made: dict[int, Tensor] = {}
+    made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, param in module._parameters.items():
             if param is not None and param.is_meta:
                 if id(param) not in made:
                     empty = torch.empty_like(param, device=params_on)
                     made[id(param)] = nn.Parameter(empty, requires_grad=param.requires_grad)
-                module._parameters[name] = made[id(param)]  # pyrefly: ignore[bad-assignment]
+                module._parameters[name] = made[id(param)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 empty = torch.empty_like(buffer, device=buffers_on)

@@ -74,7 +74,7 @@ def shard_model(
 
         if tensor_parallel:
             parallelize(whole, device_mesh["tensor"], tensor_parallel)
-        options = {"mesh": arrangement.sharding_mesh(device_mesh), **policies}
+        options: dict[str, Any] = {"mesh": arrangement.sharding_mesh(device_mesh), **policies}
         for _, part in ModuleRule(**(wrap or {})).select(whole):
             fully_shard(part, **options)
         fully_shard(whole, **options)

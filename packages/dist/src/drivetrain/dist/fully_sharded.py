@@ -100,7 +100,7 @@ class MMFullyShardedDataParallel(FullyShardedDataParallel):
 
     def _clip_whole_gradients(self, optim_wrapper: Any) -> None:
         """Let a wrapper that clips by norm take the norm over all ranks; it sees shards only."""
-        clipper = getattr(optim_wrapper, "clipper", None)
+        clipper: Any = getattr(optim_wrapper, "clipper", None)
         if getattr(clipper, "kind", None) == "norm":
             optim_wrapper.clipper = functools.partial(_clip_by_norm, self, clipper.arguments)
 

@@ -260,7 +260,7 @@ class BaseStrategy(Surroundings, ABC):
         """Weights where they are, for who copies them anyway."""
         if type(self).model_state_dict is not BaseStrategy.model_state_dict:  # another form
             return self.model_state_dict()
-        return get_state_dict(self._bare())
+        return dict(get_state_dict(self._bare()))
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""

@@ -112,7 +112,7 @@ class FirstGenerationState(BaseStrategy):
         """Weights where they are, unless they must be gathered."""
         if self.model is not None and is_first_generation(self.model):
             return whole_weights(self.model)
-        return get_state_dict(self._bare())
+        return dict(get_state_dict(self._bare()))
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""
