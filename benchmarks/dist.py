@@ -1,6 +1,7 @@
 """What several processes cost: the engine, starting, collecting results, saving in shards.
 
-All on this machine, with gloo. What the two ranks do is in ``_two_ranks.py``.
+All on this machine, with gloo. What the two ranks do is in ``ranks/two_ranks.py``: in a folder of its own,
+for Python looks for modules beside a script, and there is a ``logging.py`` here.
 """
 
 from __future__ import annotations
@@ -96,10 +97,10 @@ def environment() -> dict[str, str]:
 
 
 def two_ranks(what: str) -> list[dict[str, float]]:
-    """The figures of both ranks of ``_two_ranks.py``."""
+    """The figures of both ranks of ``two_ranks.py``."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
-        command = [sys.executable, *TORCHRUN, str(HERE / "_two_ranks.py"), what, str(out)]
+        command = [sys.executable, *TORCHRUN, str(HERE / "ranks" / "two_ranks.py"), what, str(out)]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{what}: {done.stderr[-2000:]}")

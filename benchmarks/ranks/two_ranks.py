@@ -1,4 +1,4 @@
-"""What `benchmarks/dist.py` has two ranks do: ``torchrun ... _two_ranks.py WHAT OUT``.
+"""What `benchmarks/dist.py` has two ranks do: ``torchrun ... two_ranks.py WHAT OUT``.
 
 Each function returns what rank 0 writes into OUT: the figures of all ranks.
 """
