@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
+from drivetrain.dataset import num_samples
 from drivetrain.runner import LogProcessor
 from drivetrain.runner.hooks import Hook
 
@@ -125,3 +128,29 @@ def test_a_training_reads_no_value_of_a_device_more_often_than_it_writes_lines(
     written = len(lines(capsys, r"Epoch\(train\)"))
     assert written == 100
     assert 1 <= reads.count <= written  # of which 20 are the seeds that loaders draw for workers
+
+
+def records_of(work_dir) -> list[dict]:
+    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def test_all_records_tell_the_time_by_one_clock_also_after_a_resume(make_runner, tmp_path) -> None:
+    hooks = {"logger": {"type": "LoggerHook", "interval": 5}}
+    first = make_runner(default_hooks=hooks, train_cfg={"by_epoch": True, "max_epochs": 2})
+    first.train()
+    batch = next(iter(first.train_dataloader))
+    size = num_samples(batch)
+    again = make_runner(
+        default_hooks=hooks, train_cfg={"by_epoch": True, "max_epochs": 4}, resume=True
+    )
+    again.train()
+    records = records_of(Path(first.work_dir))
+    for mode in ("train", "val"):
+        own = [record for record in records if record["mode"] == mode]
+        # The validation after the last checkpoint of the first start is made up for by the second.
+        places = {(r["epoch"], r["iter"], r["step"], r["samples"]) for r in own}
+        assert places == {(n, 5 * n, 5 * n, 5 * n * size) for n in (1, 2, 3, 4)}
+    times = [record["wall_time"] for record in records if record["mode"] == "train"]
+    assert times == sorted(times)
+    assert times[0] > 0

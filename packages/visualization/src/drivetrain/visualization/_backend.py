@@ -166,7 +166,7 @@ def curves(scalar_dict: Mapping[str, Any], step: int) -> tuple[dict[str, int | f
     numbers = {
         prefix + name: number(name, value)
         for name, value in scalar_dict.items()
-        if name not in ("step", "iter", "mode") and _is_number(value)
+        if name not in ("step", "iter", "mode", "samples", "wall_time") and _is_number(value)
     }
     return numbers, int(scalar_dict.get("step", step))
 

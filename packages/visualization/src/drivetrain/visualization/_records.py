@@ -17,7 +17,7 @@ from drivetrain.visualization._errors import RunDataError, RunNotFoundError
 
 RECORDS = "vis_data/scalars.json"
 TIMESTAMP = re.compile(r"\d{8}_\d{6}")
-NOT_CURVES = ("mode", "step", "iter", "epoch")
+NOT_CURVES = ("mode", "step", "iter", "epoch", "samples", "wall_time")
 Record = dict[str, Any]
 
 
@@ -203,7 +203,7 @@ def _interval(records: list[Record]) -> float:
 def _take_in(run: RunRecords, record: Record) -> None:
     mode = record.get("mode") or ("train" if "lr" in record or "loss" in record else "val")
     curves = {"train": run.train, "val": run.val, "test": run.test}.get(mode)
-    step = record.get("step", record.get("iter"))
+    step = record.get("iter", record.get("step"))  # the step of a validation may be an epoch
     if curves is None or not isinstance(step, (int, float)):
         return
     if mode in ("train", "val") and isinstance(record.get("epoch"), int):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from drivetrain.dataset import num_samples
 from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 @HOOKS.register_module()
 class LoggerHook(Hook):
     """Every ``interval`` iterations, one line into the log and one record to the trackers.
+
+    Records of training, validation and test tell the time by one clock, which a resumed run goes on
+    with: ``epoch``, ``iter`` (also the ``step``), ``samples`` that all ranks have trained on, and
+    ``wall_time``, the seconds spent in this training.
 
     Args:
         interval: Iterations between two lines.
@@ -65,6 +71,10 @@ class LoggerHook(Hook):
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.json_log_path = ""
         self._warned = False
+        self._samples = 0
+        self._world_size = 1
+        self._wall_time_before_s = 0.0  # of the starts that this one goes on from
+        self._started_s: float | None = None
 
     def before_run(self, runner: Engine) -> None:
         """Name the file of records, and where the logs will be copied to."""
@@ -75,6 +85,11 @@ class LoggerHook(Hook):
             self._target = join_path(self.out_dir, name, backend_args=self.backend_args)
             runner.logger.info(f"Logs will be copied to {self._target} after the run.")
 
+    def before_train(self, runner: Engine) -> None:
+        """Start the clock."""
+        self._world_size = runner.world_size
+        self._started_s = perf_counter()
+
     def after_train_iter(
         self,
         runner: Engine,
@@ -84,6 +99,7 @@ class LoggerHook(Hook):
     ) -> None:
         """Write a line if one is due."""
         iteration = runner.iter + 1
+        self._samples += num_samples(data_batch) * self._world_size
         if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
         count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
@@ -91,7 +107,9 @@ class LoggerHook(Hook):
             record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
             runner.visualizer.add_scalars(
-                {"mode": "train", **record}, step=iteration, file_path=self.json_log_path
+                {"mode": "train", **record, **self._clock()},
+                step=iteration,
+                file_path=self.json_log_path,
             )
             if not self._warned:
                 self._look_for_non_finite(runner, record)
@@ -141,8 +159,25 @@ class LoggerHook(Hook):
         record, line = runner.log_processor.get_log_after_epoch(runner, batches, mode)
         runner.logger.info(line)
         stamped = {"mode": mode, **record, "epoch": runner.epoch, "iter": runner.iter}
+        stamped |= self._clock()
         step = runner.epoch if self.log_metric_by_epoch else runner.iter
         runner.visualizer.add_scalars(stamped, step=step, file_path=self.json_log_path)
+
+    def _clock(self) -> dict[str, float]:
+        return {"samples": self._samples, "wall_time": round(self._wall_time_s(), 3)}
+
+    def _wall_time_s(self) -> float:
+        running_s = 0.0 if self._started_s is None else perf_counter() - self._started_s
+        return self._wall_time_before_s + running_s
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the clock stands, apart from what the loop counts."""
+        return {"samples": self._samples, "wall_time": self._wall_time_s()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the clock."""
+        self._samples = state["samples"]
+        self._wall_time_before_s = state["wall_time"]
 
     def after_run(self, runner: Engine) -> None:
         """Copy the logs to ``out_dir``, and close what was opened."""
