@@ -1,7 +1,7 @@
 """What several processes cost: the engine, starting, collecting results, saving in shards.
 
-All on this machine, with gloo. What the two ranks do is in ``ranks/two_ranks.py``: in a folder of its own,
-for Python looks for modules beside a script, and there is a ``logging.py`` here.
+All on this machine, with gloo. What the two ranks do is in ``ranks/two_ranks.py``: in a folder of
+its own, for Python looks for modules beside a script, and there is a ``logging.py`` here.
 """
 
 from __future__ import annotations
