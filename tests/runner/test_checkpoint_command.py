@@ -43,7 +43,11 @@ def run_dir(make_runner: Callable[..., Any], tmp_path: Path) -> Path:
     make_runner(
         train_cfg={"by_epoch": True, "max_epochs": 3},
         default_hooks={"checkpoint": hook},
-        custom_hooks=[{"type": "EMAHook"}, Scores()],
+        custom_hooks=[
+            {"type": "EMAHook"},
+            Scores(),
+            {"type": "EarlyStoppingHook", "monitor": "acc"},
+        ],
     ).train()
     return tmp_path / "work"
 
@@ -248,11 +252,11 @@ def test_folders_of_shards_are_listed_shown_verified_and_exported(
 
 
 MISTAKES = {
-    "no folder": (["ls", "gone"], 1, "gone: there is no such folder"),
-    "a file to ls": (["ls", "work/epoch_1.pth"], 1, "drivetrain checkpoint show"),
-    "no file": (["show", "work/epoch_9.pth"], 1, "there is no such file"),
-    "a folder to show": (["show", "work"], 1, "drivetrain checkpoint ls"),
-    "nothing to verify": (["verify", "gone.pth"], 1, "there is no such file"),
+    "no folder": (["ls", "gone"], 2, "gone: there is no such folder"),
+    "a file to ls": (["ls", "work/epoch_1.pth"], 2, "drivetrain checkpoint show"),
+    "no file": (["show", "work/epoch_9.pth"], 2, "there is no such file"),
+    "a folder to show": (["show", "work"], 2, "drivetrain checkpoint ls"),
+    "nothing to verify": (["verify", "gone.pth"], 2, "there is no such file"),
     "no such part": (["export", "work/epoch_1.pth", "a.pth", "--prefix", "head"], 1, "layers"),
     "another format": (["export", "work/epoch_1.pth", "a.onnx"], 2, "safetensors"),
     "onto itself": (["export", "work/epoch_1.pth", "work/epoch_1.pth"], 2, "itself"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import torch
 
 _LARGE_BYTES = 1 << 20
-_ALIGNMENT_BYTES = 64
 
 
 class Staging:
@@ -139,27 +136,12 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _allocated(storages: list[torch.UntypedStorage]) -> list[torch.Tensor]:
-    """Memory for copies of these."""
-    if any(storage.device.type == "cuda" for storage in storages):
-        # Memory that the device can write to directly; asking for it costs, so it is kept.
-        return [
-            torch.empty(s.nbytes(), dtype=torch.uint8, pin_memory=s.device.type == "cuda")
-            for s in storages
-        ]
-    sizes = [storage.nbytes() for storage in storages]
-    if not sizes or not sys.platform.startswith("linux") or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return [torch.empty(size, dtype=torch.uint8) for size in sizes]
-    starts = [0]
-    for size in sizes:
-        starts.append(starts[-1] + -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
-    # One piece in large pages: touching it for the first time takes as long as the copy in small
-    # ones. Each buffer is a memory of its own to torch, so a file holds them one by one.
-    whole = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        whole.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # a system without large pages
-        pass
+    """Memory for copies of these.
+
+    For CUDA it is memory that the device can write to directly; asking for it costs, so it is kept.
+    Not in large pages: on virtual machines the first touch of those took three times the copy.
+    """
     return [
-        torch.frombuffer(whole, dtype=torch.uint8, count=size, offset=start)
-        for size, start in zip(sizes, starts, strict=False)
+        torch.empty(one.nbytes(), dtype=torch.uint8, pin_memory=one.device.type == "cuda")
+        for one in storages
     ]

@@ -107,7 +107,8 @@ def _best_in(content: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """By name of a file, the metrics that it is the best of, as a checkpoint's hooks know it."""
     found: dict[str, dict[str, float | None]] = {}
     for state in mapping(content.get("hooks")).values():
-        for entry in mapping(state).get("best") or ():
+        entries = mapping(state).get("best")
+        for entry in entries if isinstance(entries, list) else ():  # other hooks have a best, too
             if isinstance(entry, Mapping) and entry.get("name"):
                 found.setdefault(entry["name"], {})[entry["key"]] = entry["value"]
     return found
