@@ -206,6 +206,20 @@ def test_a_folder_of_another_model_is_refused(ranks: Any, tmp_path: Path) -> Non
         assert "Expected: 0.weight, 0.bias" in text
 
 
+def _save_own_parts(folder: str) -> None:
+    with _tiny().tiny_builders():
+        _prepared(folder, "local").save_checkpoint(os.path.join(folder, "parts"))
+
+
+def test_a_folder_of_another_kind_is_refused(ranks: Any, tmp_path: Path) -> None:
+    ranks(_save_own_parts, str(tmp_path))
+    with (
+        _tiny().tiny_builders(),
+        pytest.raises(dist.StrategyError, match="is a folder that SingleDeviceStrategy cannot"),
+    ):
+        _alone(tmp_path).resume(str(tmp_path / "parts"))
+
+
 def _save_to_a_store() -> str:
     with _tiny().tiny_builders():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -440,6 +441,12 @@ class BaseStrategy(Surroundings, ABC):
         """
         if is_sharded_checkpoint(filename):
             return load_sharded(filename, self._bare(), self.optim_wrapper)
+        if os.path.isdir(filename):
+            raise StrategyError(
+                f"{filename}: is a folder that {type(self).__name__} cannot read: shards of "
+                "another kind ('local'), or of another strategy (DeepSpeedStrategy).\n"
+                "  Do:  resume with what wrote it, or export its weights first."
+            )
         return run_on_all(lambda: _load_checkpoint(filename, map_location, self.logger))
 
     def _assemble(
