@@ -147,7 +147,7 @@ def timed_results(action) -> dict:
 class Wide(BaseModel):
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(16)))
+        self.layers = nn.Sequential(*(nn.Linear(2048, 2048) for _ in range(8)))
 
     def forward(self, x, mode="tensor"):
         return {"loss": self.layers(x).square().mean()}
@@ -162,7 +162,7 @@ def stall() -> dict:
     model, wrapper = strategy.prepare(
         Wide(), optim_wrapper={"optimizer": {"type": "AdamW", "lr": 1e-4}}
     )
-    model.train_step({"x": torch.randn(4, 1024)}, wrapper)
+    model.train_step({"x": torch.randn(4, 2048)}, wrapper)
     shards = [param.to_local() for param in model.parameters()]
     for state in wrapper.optimizer.state.values():
         shards += [v.to_local() for v in state.values() if hasattr(v, "to_local")]
