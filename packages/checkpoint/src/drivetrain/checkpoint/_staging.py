@@ -93,9 +93,11 @@ class _Copying:
     def _copied(self, source: torch.Tensor) -> torch.Tensor:
         buffer = self._buffer_like(source)
         on_cpu = source.device.type == "cpu"
-        buffer.copy_(source, non_blocking=not on_cpu and buffer.is_pinned())
-        if not on_cpu:
-            self._devices.add(source.device)
+        if on_cpu:  # storages: torch copies a tensor of bytes at two thirds of that speed
+            buffer.untyped_storage().copy_(source.untyped_storage())
+            return buffer
+        buffer.copy_(source, non_blocking=buffer.is_pinned())
+        self._devices.add(source.device)
         return buffer
 
     def _buffer_like(self, source: torch.Tensor) -> torch.Tensor:
