@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -112,7 +112,8 @@ class FirstGenerationState(BaseStrategy):
         """Weights where they are, unless they must be gathered."""
         if self.model is not None and is_first_generation(self.model):
             return whole_weights(self.model)
-        return dict(get_state_dict(self._bare()))
+        # Not a copy as a plain dict: that would lose the versions of the layers.
+        return cast("dict[str, Any]", get_state_dict(self._bare()))
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -60,7 +60,8 @@ class RunState(Surroundings):
         """Weights where they are, for who copies them anyway."""
         if type(self).model_state_dict is not RunState.model_state_dict:  # another form
             return self.model_state_dict()
-        return dict(get_state_dict(self._bare()))
+        # Not a copy as a plain dict: that would lose the versions of the layers.
+        return cast("dict[str, Any]", get_state_dict(self._bare()))
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer wrapper; called on all ranks."""
