@@ -210,3 +210,49 @@ def test_computed_values_lead_to_the_line_that_computes_them(write) -> None:
     assert places(cfg, "b.x") == ["c.py:5"]
     assert places(cfg, "c.1.size") == ["c.py:6"]
     assert places(cfg, "d.e") == ["c.py:8"]
+
+
+def test_a_pure_python_config_has_from_a_base_only_what_it_imports(write):
+    """A base that one name is imported from does not explain the others; ``as`` is followed."""
+    write("schedule.py", "optimizer = dict(lr=0.1)\nsteps = [8, 11]\n")
+    write(
+        "mid.py",
+        """
+        from drivetrain.config import read_base
+        with read_base():
+            from .schedule import *
+        optimizer.lr = 0.2
+        """,
+    )
+    path = write(
+        "top.py",
+        """
+        from drivetrain.config import read_base
+        with read_base():
+            from .mid import *
+            from .mid import optimizer as second
+            from .schedule import steps as milestones
+        """,
+    )
+    loaded = Config.fromfile(path)
+
+    for cfg in (loaded, pickle.loads(pickle.dumps(loaded))):
+        assert places(cfg, "optimizer.lr")[0].endswith("mid.py:4")
+        assert places(cfg, "optimizer.lr")[1].endswith("schedule.py:1")
+        assert places(cfg, "second.lr") == places(cfg, "optimizer.lr")
+        assert len(places(cfg, "milestones.1")) == 1
+        assert places(cfg, "milestones.1")[0].endswith("schedule.py:2")
+
+
+def test_each_custom_import_comes_from_the_file_that_asks_for_it(write):
+    write("base.py", "custom_imports = dict(imports=['json', 'ast'])\n")
+    path = write("top.py", "_base_ = 'base.py'\ncustom_imports = dict(imports=['ast', 'csv'])\n")
+    cfg = Config.fromfile(path)
+
+    found = [places(cfg, f"custom_imports.imports.{index}") for index in range(3)]
+
+    assert [[place.rpartition("/")[2] for place in each] for each in found] == [
+        ["base.py:1"],
+        ["top.py:2", "base.py:1"],
+        ["top.py:2"],
+    ]

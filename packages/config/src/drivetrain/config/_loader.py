@@ -271,13 +271,18 @@ class Loader:
 
     def _load_pure(self, source: Source) -> dict[Any, Any]:
         self._style = "pure"
+        loaded: dict[str, tuple[int, PureModule]] = {}
 
         def read(path: str, lineno: int) -> PureModule:
-            data, base = self.load_file(path, asked_by=(source.path, lineno))
-            if base.style == "text":
-                raise MixedStyleError(_mixed(base.path), filename=source.path, lineno=lineno)
-            source.bases.append(base)
-            return PureModule(base.path, data, base.helpers)
+            if path not in loaded:
+                data, base = self.load_file(path, asked_by=(source.path, lineno))
+                if base.style == "text":
+                    raise MixedStyleError(_mixed(base.path), filename=source.path, lineno=lineno)
+                loaded[path] = len(source.bases), PureModule(base.path, data, base.helpers)
+                source.bases.append(base)
+            index, module = loaded[path]
+            source.imports.append((lineno, index))
+            return module
 
         source.code = fill_python(source.text, self._context(source))
         module = run_pure(source.code, source.path, read)

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from drivetrain.config._custom_imports import IMPORTS_KEY, imports_of
 from drivetrain.config._errors import Place
 from drivetrain.config._merge import DELETE_KEY
 from drivetrain.config._overrides import nested, split_path, unknown_path
@@ -61,7 +62,9 @@ def find_origins(
     if not found:
         raise unknown_path(content, path)
     chain: list[Origin] = []
-    if source is not None:
+    if source is not None and parts[:-1] == [IMPORTS_KEY, "imports"]:
+        _follow_added_import(source, current, chain)
+    elif source is not None:
         _follow_files(source, parts, environment, chain)
     for change in changes:
         _follow_change(change, parts, chain)
@@ -117,8 +120,8 @@ def _follow_files(
     source: Source, parts: list[str], environment: dict[str, str], chain: list[Origin]
 ) -> None:
     """Append what ``source`` and its bases said about a path, oldest first."""
-    for base in source.bases:
-        _follow_files(base, parts, environment, chain)
+    for base, inherited in _inherited_paths(source, parts):
+        _follow_files(base, inherited, environment, chain)
     said, value = lookup(source.data, parts)
     if not said:
         if _cuts_off(source.data, parts):
@@ -131,6 +134,31 @@ def _follow_files(
         chain.clear()
     how = _environment_used(source, lines, environment)
     chain.append(Origin("file", value, source.path, lines[0] if lines else None, how))
+
+
+def _follow_added_import(source: Source, name: Any, chain: list[Origin]) -> None:
+    """Append each file that asks for a module: the lists of a chain of files add up."""
+    for each in source.walk():
+        said = each.data.get(IMPORTS_KEY)
+        names = imports_of(said)[0] if said else []
+        if name in names:
+            parts = [IMPORTS_KEY, "imports", str(names.index(name))]
+            lines = locate(each, parts) or locate(each, parts[:-1])
+            chain.append(Origin("file", name, each.path, lines[0] if lines else None))
+
+
+def _inherited_paths(source: Source, parts: list[str]) -> Iterator[tuple[Source, list[str]]]:
+    """The bases that a file has a path from, and the path's name there."""
+    if source.style != "pure":
+        for base in source.bases:
+            yield base, parts
+        return
+    names = _syntax_of(source).names_imported()
+    for lineno, index in source.imports:
+        renamed = names[lineno].pop(0) if names.get(lineno) else {}
+        name = renamed.get(parts[0], parts[0] if "*" in renamed else None)
+        if name is not None:
+            yield source.bases[index], [name, *parts[1:]]
 
 
 def _cuts_off(data: dict[Any, Any], parts: list[str]) -> bool:
@@ -185,9 +213,13 @@ def _follow_change(change: Change, parts: list[str], chain: list[Origin]) -> Non
 
 def locate(source: Source, parts: Sequence[str]) -> Lines | None:
     """First and last line of what a file says about a path, if it says something."""
+    return _syntax_of(source).find(list(parts))
+
+
+def _syntax_of(source: Source) -> Any:
     if source.syntax is None:
         source.syntax = _python_syntax(source) if source.format == "py" else _data_syntax(source)
-    return source.syntax.find(list(parts))
+    return source.syntax
 
 
 def _python_syntax(source: Source) -> _Locator:
@@ -235,6 +267,7 @@ class _Locator:
     """Finds the lines of a Python config that give a value to a path."""
 
     def __init__(self, tree: ast.Module) -> None:
+        self._imports = [each for each in _statements(tree) if isinstance(each, ast.ImportFrom)]
         self._effects = [
             (statement.lineno, *effect)
             for statement in _statements(tree)
@@ -252,6 +285,14 @@ class _Locator:
             lines = self._descend(value, parts[len(target) :], is_partial)
             result = lines or result
         return result
+
+    def names_imported(self) -> dict[int, list[dict[str, str]]]:
+        """By line, for each ``from ... import``: the name here of each name there; ``*`` is all."""
+        names: dict[int, list[dict[str, str]]] = {}
+        for statement in self._imports:
+            renamed = {alias.asname or alias.name: alias.name for alias in statement.names}
+            names.setdefault(statement.lineno, []).append(renamed)
+        return names
 
     def _descend(self, node: ast.AST, parts: list[str], is_partial: bool) -> Lines | None:
         """Lines of the part of an expression that a path leads to."""

@@ -94,7 +94,6 @@ class _Importer:
         self._filename = filename
         self._read = read
         self._reads_bases = False
-        self._modules: dict[str, PureModule] = {}
         self.base_helper_ids: set[int] = set()
 
     def __call__(
@@ -177,9 +176,7 @@ class _Importer:
 
     def _load(self, path: str, lineno: int) -> types.ModuleType:
         """A module object with copies of what the config ``path`` defines."""
-        if path not in self._modules:
-            self._modules[path] = self._read(path, lineno)
-        base = self._modules[path]
+        base = self._read(path, lineno)
         values = {key: _own(value) for key, value in base.values.items()}
         helpers = {
             key: value

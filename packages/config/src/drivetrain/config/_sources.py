@@ -34,6 +34,7 @@ class Source:
             imports, ``None`` if it uses none of them.
         data: What the file says itself; for pure Python, all that it defines in the end.
         bases: In the order of the file.
+        imports: For each import of a pure Python file that names a base: its line, and which base.
         scope: The package that it was taken from with ``package::path``.
         templates: The ``{{ ... }}`` in it.
         syntax: What the search for lines keeps of the text, once it has read it.
@@ -48,6 +49,7 @@ class Source:
         self.style: Style | None = None
         self.data: dict[Any, Any] = {}
         self.bases: list[Source] = []
+        self.imports: list[tuple[int, int]] = []
         self.scope: str | None = None
         self.templates: list[Template] = []
         self.helpers: dict[str, Any] = {}
