@@ -231,3 +231,13 @@ def test_auto_argparser_makes_an_option_of_each_leaf(write, monkeypatch) -> None
         "model.sizes": [3, 4],
         "name": "x",
     }
+
+
+def test_an_index_beyond_a_list_says_how_long_it_is_and_that_it_is_given_whole() -> None:
+    """``+steps.2.type=C`` would fail too: it is not offered."""
+    cfg = Config(dict(a=dict(steps=[dict(type="A"), dict(type="B")])))
+
+    with pytest.raises(UnknownKeyError, match=r"'a.steps' has 2 items; .* write a.steps=\["):
+        apply_overrides(cfg, ["a.steps.2.type=C"])
+    with pytest.raises(ListIndexError, match="2 items; to add one, give the whole list"):
+        apply_overrides(cfg, ["+a.steps.2.type=C"])

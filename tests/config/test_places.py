@@ -15,9 +15,12 @@ import sys
 import pytest
 
 from drivetrain.config import (
+    ArgumentTypeError,
     Config,
     ConfigError,
+    ConfigFileNotFoundError,
     ConfigImportError,
+    ConfigWriteError,
     ListIndexError,
     MergeError,
     MissingKeyError,
@@ -345,3 +348,51 @@ def test_data_formats_write_classes_as_dotted_paths(tmp_path, name) -> None:
 def test_a_node_tells_whoever_asks_by_protocol_where_it_stands(train) -> None:
     filename, lineno = type(train.optimizer).__config_place__(train.optimizer)
     assert (os.path.basename(filename), lineno) == ("train.py", 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda cfg: Config([1]), r"cfg_dict must be a dict, got list: \[1\]; Config.fromfile"),
+        (lambda cfg: Config.fromfile(None), "a config file is a str or a pathlib.Path, not None"),
+        (lambda cfg: Config.fromfile(3), "a str or a pathlib.Path, not int: 3"),
+        (lambda cfg: Config.fromstring(b"a=1", "py"), "cfg_str must be a str, got bytes"),
+        (lambda cfg: Config.fromstring("a=1", None), "format of a config is a str"),
+        (lambda cfg: cfg.merge_from_dict("a=2"), r"options must be a dict .*apply_overrides"),
+        (lambda cfg: apply_overrides(cfg, "a=2"), r"write \['a=2'\]"),
+        (lambda cfg: cfg.dump(3), "file to dump to is a str or a pathlib.Path"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_argument_of_another_type_is_an_error_of_the_package(call, message) -> None:
+    with pytest.raises(ArgumentTypeError, match=message) as caught:
+        call(Config({"a": 1}))
+
+    assert isinstance(caught.value, TypeError)
+
+
+def test_a_config_that_cannot_be_written_says_why_and_leaves_nothing(tmp_path) -> None:
+    cfg = Config({"a": 1})
+    (tmp_path / "folder.py").mkdir()
+
+    with pytest.raises(ConfigFileNotFoundError, match=r"there is no folder .*make it first"):
+        cfg.dump(tmp_path / "not_there" / "c.py")
+    with pytest.raises(ConfigWriteError, match=r"cannot write .*folder\.py"):
+        cfg.dump(tmp_path / "folder.py")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["folder.py"]
+
+
+def test_a_custom_import_whose_code_raises_names_the_config_and_the_original(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "dt_raises.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "c.py").write_text("a = 1\ncustom_imports = dict(imports=['dt_raises'])")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(
+        ConfigImportError, match=r"c.py:2: .*'dt_raises': RuntimeError: no licence"
+    ) as caught:
+        Config.fromfile(tmp_path / "c.py")
+
+    assert isinstance(caught.value.__cause__, RuntimeError)

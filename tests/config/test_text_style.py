@@ -493,3 +493,26 @@ def test_loading_is_silent(write, capsys) -> None:
         Config.fromfile("c.py")
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_delete_marks_leave_the_elements_of_lists_too(write) -> None:
+    write("base.py", "steps = [dict(type='A', n=1)]\nm = dict(k=dict(a=1))")
+    write(
+        "c.py",
+        "_base_ = 'base.py'\nsteps = [dict(_delete_=True, type='B')]\n"
+        "m = dict(k=[1, (dict(_delete_=True, b=2),)], _delete_=True)",
+    )
+
+    assert Config.fromfile("c.py") == dict(steps=[dict(type="B")], m=dict(k=[1, (dict(b=2),)]))
+
+
+@pytest.mark.parametrize(
+    "text", ["a = '{{$DT_NONE}}'", "a = {{$DT_NONE}}", "a = {{'$DT_NONE'}}", 'a = {{ "$DT_NONE" }}']
+)
+def test_an_environment_variable_without_a_colon_is_one_too(write, monkeypatch, text) -> None:
+    write("c.py", text)
+
+    with pytest.raises(EnvironmentVariableError, match=r"c.py:1: .*write \{\{\$DT_NONE:default"):
+        Config.fromfile("c.py")
+    monkeypatch.setenv("DT_NONE", "x7")
+    assert Config.fromfile("c.py").a == "x7"

@@ -10,6 +10,7 @@ from drivetrain.config._apply import apply_overrides
 from drivetrain.config._config import Config
 from drivetrain.config._configdict import ConfigDict
 from drivetrain.config._errors import (
+    ArgumentTypeError,
     CircularBaseError,
     ConfigError,
     ConfigExecutionError,
@@ -17,6 +18,7 @@ from drivetrain.config._errors import (
     ConfigImportError,
     ConfigParseError,
     ConfigReadError,
+    ConfigWriteError,
     DumpError,
     DuplicateKeyError,
     EnvironmentVariableError,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from drivetrain.config._inspect import Problem, check, diff, explain, show
 
 __all__ = [
+    "ArgumentTypeError",
     "CircularBaseError",
     "Config",
     "ConfigDict",
@@ -53,6 +56,7 @@ __all__ = [
     "ConfigImportError",
     "ConfigParseError",
     "ConfigReadError",
+    "ConfigWriteError",
     "DictAction",
     "Difference",
     "DumpError",

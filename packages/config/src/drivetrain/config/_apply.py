@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from drivetrain.config._arguments import require_list_of_overrides
 from drivetrain.config._config import Config
 from drivetrain.config._overrides import split_additions
 
@@ -28,6 +29,7 @@ def apply_overrides(cfg: Config, overrides: Iterable[str]) -> None:
         >>> cfg.optimizer
         {'type': 'SGD', 'lr': 0.01, 'nesterov': True}
     """
+    require_list_of_overrides(overrides)
     trial = cfg.copy()
     object.__setattr__(trial, "_changes", list(cfg._changes))
     for key, value, is_new in split_additions(overrides):

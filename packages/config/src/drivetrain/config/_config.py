@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.config._arguments import path_text, require_content, require_options, require_text
 from drivetrain.config._assembly import RESERVED_KEYS, assemble, refuse_reserved, reserved
 from drivetrain.config._compare import digest_of, unified_diff
 from drivetrain.config._configdict import ConfigDict, mark
@@ -47,7 +48,7 @@ class Config(MutableMapping[Any, Any]):
         format_python_code: Accepted for compatibility; ``pretty_text`` is always formatted.
 
     Raises:
-        TypeError: If ``cfg_dict`` is no dict.
+        ArgumentTypeError: If ``cfg_dict`` is no dict.
         ReservedKeyError: If it has a key that is an attribute of this class.
 
     Example:
@@ -78,8 +79,7 @@ class Config(MutableMapping[Any, Any]):
         format_python_code: bool = True,
     ) -> None:
         content: Any = {} if cfg_dict is None else cfg_dict
-        if not isinstance(content, Mapping):
-            raise TypeError(f"cfg_dict must be a dict, got {type(content).__name__}: {content!r}")
+        require_content(content)
         if isinstance(content, Config):
             content = content._cfg_dict
         node = content if isinstance(content, ConfigDict) else ConfigDict(content)
@@ -127,7 +127,7 @@ class Config(MutableMapping[Any, Any]):
             >>> Config.fromfile(path).optimizer.lr
             0.1
         """
-        name = os.fspath(filename)
+        name = path_text(filename, "the name of a config file")
         if safe and safe_root is None:
             safe_root = os.path.dirname(os.path.abspath(name))
         loader = Loader(
@@ -160,6 +160,7 @@ class Config(MutableMapping[Any, Any]):
             >>> Config.fromstring("optimizer: {type: SGD, lr: 0.1}", "yaml").optimizer.lr
             0.1
         """
+        require_text(cfg_str)
         loader = Loader()
         with restored_on_failure():
             data, source = loader.load_text(cfg_str, format_of_name(file_format), "<string>")
@@ -224,11 +225,12 @@ class Config(MutableMapping[Any, Any]):
         Raises:
             DumpError: If the format cannot hold a value.
             UnsupportedFormatError: If the extension is none of the four.
+            ConfigWriteError: If the file cannot be written.
         """
         if file is None:
             return self._to_text(format_of(self._filename) if self._filename else "py", strict)
-        text = self._to_text(format_of(os.fspath(file)), strict)
-        write_whole(os.fspath(file), text)
+        name = path_text(file, "the file to dump to")
+        write_whole(name, self._to_text(format_of(name), strict))
         return None
 
     def _to_text(self, file_format: Format, strict: bool) -> str:
@@ -264,6 +266,7 @@ class Config(MutableMapping[Any, Any]):
     def _merge(
         self, options: Mapping[str, Any], origin: str, *, allow_list_keys: bool, strict: bool
     ) -> None:
+        require_options(options)
         try:
             if strict:
                 require_known(self._cfg_dict, options)

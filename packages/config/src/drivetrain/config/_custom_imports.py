@@ -60,8 +60,9 @@ def import_modules(
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError as err:
-            message = f"`{IMPORTS_KEY}`: cannot import {name!r}: {err}"
+        except Exception as err:  # whatever the code of the module raises
+            kind = "" if isinstance(err, ImportError) else f"{type(err).__name__}: "
+            message = f"`{IMPORTS_KEY}`: cannot import {name!r}: {kind}{err}"
             filename, lineno = place_of(name)
             error = ConfigImportError(message, filename=filename, lineno=lineno)
             if not allow_failed:

@@ -6,7 +6,11 @@ import math
 import os
 from typing import Any
 
-from drivetrain.config._errors import DumpError
+from drivetrain.config._errors import (
+    ConfigFileNotFoundError,
+    ConfigWriteError,
+    DumpError,
+)
 from drivetrain.config._lazy import path_of_object
 from drivetrain.config._printer import to_python
 from drivetrain.config._sources import Format
@@ -49,7 +53,8 @@ def write_whole(path: str, text: str) -> None:
 
     Raises:
         DumpError: If the text has lone surrogates, which no file can hold as UTF-8.
-        OSError: If the file cannot be written.
+        ConfigFileNotFoundError: If its folder is not there.
+        ConfigWriteError: If the file cannot be written.
     """
     try:
         content = text.encode("utf-8")
@@ -63,10 +68,21 @@ def write_whole(path: str, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except OSError as err:
+        raise _unwritable(path, os.path.dirname(target), err) from err
+    finally:
         if os.path.exists(beside):
             os.unlink(beside)
-        raise
+
+
+def _unwritable(
+    path: str, folder: str, reason: OSError
+) -> ConfigFileNotFoundError | ConfigWriteError:
+    if not os.path.isdir(folder):
+        return ConfigFileNotFoundError(
+            f"cannot write {path!r}: there is no folder {folder!r}; make it first", filename=path
+        )
+    return ConfigWriteError(f"cannot write {path!r}: {reason.strerror or reason}", filename=path)
 
 
 def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> None:

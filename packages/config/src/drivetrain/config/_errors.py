@@ -5,6 +5,8 @@
     ConfigError
     ├── ConfigFileNotFoundError   FileNotFoundError  a file, or a base of one, is not there
     ├── ConfigReadError           OSError            a file that cannot be read
+    ├── ConfigWriteError          OSError            a file that cannot be written
+    ├── ArgumentTypeError         TypeError          a function got something of another type
     ├── UnsupportedFormatError    OSError            neither .py, .json, .yaml nor .yml
     ├── ConfigParseError          ValueError         not valid Python, JSON or YAML
     ├── ConfigExecutionError      RuntimeError       a Python config raised while it ran
@@ -87,6 +89,14 @@ class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
 
 class ConfigReadError(ConfigError, OSError):
     """A config file is there but cannot be read."""
+
+
+class ConfigWriteError(ConfigError, OSError):
+    """A config cannot be written where it should be."""
+
+
+class ArgumentTypeError(ConfigError, TypeError):
+    """A function of this package got an argument of a type that it has no use for."""
 
 
 class UnsupportedFormatError(ConfigError, OSError):

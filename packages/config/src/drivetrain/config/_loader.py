@@ -21,7 +21,12 @@ from drivetrain.config._errors import (
     UnsafeConfigError,
 )
 from drivetrain.config._inherited import BaseView, Inherited
-from drivetrain.config._merge import DELETE_KEY, merge_dicts, without_delete_keys
+from drivetrain.config._merge import (
+    DELETE_KEY,
+    merge_dicts,
+    without_delete_keys,
+    without_delete_keys_in_lists,
+)
 from drivetrain.config._node_place import line_of_paths
 from drivetrain.config._origin import locate
 from drivetrain.config._overrides import split_path
@@ -257,7 +262,8 @@ class Loader:
         if not source.bases:
             return without_delete_keys(own) if _mentions_delete(source) else own
         try:
-            merged = merge_dicts(inherited, own)
+            marked = _mentions_delete(source)
+            merged = merge_dicts(inherited, without_delete_keys_in_lists(own) if marked else own)
         except ConfigError as err:
             if err.filename is None:
                 lines = locate(source, split_path(getattr(err, "path", "")))

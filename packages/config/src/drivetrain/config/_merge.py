@@ -83,18 +83,32 @@ def _list_index(key: Any, length: int, path: str) -> int:
         ) from None
     if not -length <= index < length:
         raise ListIndexError(
-            f"index {index} is out of range, the list has {length} items", path=path
+            f"index {index} is out of range, the list has {length} items; to add one, give the "
+            "whole list",
+            path=path,
         )
     return index
 
 
 def without_delete_keys(value: dict[Any, Any]) -> dict[Any, Any]:
-    """``value`` without its ``_delete_`` marks, at any depth of nested dicts."""
+    """``value`` without its ``_delete_`` marks, at any depth of nested dicts and lists."""
+    return {key: _cleaned(item) for key, item in dict.items(value) if key != DELETE_KEY}
+
+
+def without_delete_keys_in_lists(value: dict[Any, Any]) -> dict[Any, Any]:
+    """``value`` without the ``_delete_`` marks that merging it does not meet: those in lists."""
     return {
-        key: without_delete_keys(item) if isinstance(item, dict) else item
+        key: without_delete_keys_in_lists(item) if isinstance(item, dict) else _cleaned(item)
         for key, item in dict.items(value)
-        if key != DELETE_KEY
     }
+
+
+def _cleaned(item: Any) -> Any:
+    if isinstance(item, dict):
+        return without_delete_keys(item)
+    if type(item) in (list, tuple):
+        return type(item)(map(_cleaned, item))
+    return item
 
 
 def _shown(value: Any, width: int = 40) -> str:

@@ -172,10 +172,20 @@ def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str
         path = ".".join(split_path(f"{prefix}.{key}" if prefix else str(key)))
         found, inner = _find(node, split_path(str(key)))
         if not found:
-            raise unknown_path(root, path, remedy=f"To add a new key, write +{path}=...")
+            raise unknown_path(root, path, remedy=_how_to_add(root, path))
         replaces = not isinstance(value, Mapping) or bool(value.get(DELETE_KEY))
         if not replaces and isinstance(inner, (Mapping, list, tuple)):
             _require_known(root, inner, value, path)
+
+
+def _how_to_add(root: Any, path: str) -> str:
+    """What to write instead of an override of ``path``, which is not there."""
+    parts = split_path(path)
+    for depth in range(1, len(parts)):
+        above, (is_there, node) = ".".join(parts[:depth]), _find(root, parts[:depth])
+        if is_there and isinstance(node, (list, tuple)) and not _find(node, [parts[depth]])[0]:
+            return f"{above!r} has {len(node)} items; to add one, write {above}=[all of them]"
+    return f"To add a new key, write +{path}=..."
 
 
 def unknown_path(config: Mapping[Any, Any], path: str, remedy: str = "") -> UnknownKeyError:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from drivetrain.config._arguments import path_text
 from drivetrain.config._errors import (
     ConfigFileNotFoundError,
     ConfigParseError,
@@ -106,6 +107,7 @@ def format_of_name(name: str) -> Format:
     Raises:
         UnsupportedFormatError: If it is none of the three.
     """
+    name = path_text(name, "the format of a config")
     extension = name if name.startswith(".") else f".{name}"
     if extension.lower() not in _FORMATS:
         raise UnsupportedFormatError(f"a config is py, json, yaml or yml, not {name!r}")

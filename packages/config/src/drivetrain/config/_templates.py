@@ -22,7 +22,7 @@ Kind = Literal["base", "env", "file"]
 _TEMPLATE = r"""\{\{\s*(?:
         _base_\.(?P<base>[A-Za-z_]\w*(?:\.\w+)*)\s*
       | (?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)\s*
-      | (?:(?P<quote>['"])\s*)?\$\s*(?P<env>\w+)\s*:(?P<default>[^\n{}]*)
+      | (?:(?P<quote>['"])\s*)?\$\s*(?P<env>\w+)\s*(?:(?P<default>:[^\n{}]*)|['"]?\s*)
     )\}\}"""
 _PYTHON_TOKEN = (
     rf"(?P<template>{_TEMPLATE})"
@@ -89,7 +89,7 @@ class TemplateContext:
         else:
             if not self.use_environment:
                 return None
-            default = match["default"].strip()
+            default = (match["default"] or ":")[1:].strip()
             if match["quote"]:  # trimmed here: a pattern that does it backtracks for ever
                 default = default.removesuffix(match["quote"]).rstrip()
             template = Template("env", match["env"], default, lineno)
