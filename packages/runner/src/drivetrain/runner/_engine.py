@@ -464,8 +464,10 @@ def _finish_iter(
     runner: Engine, batch_idx: int, data_batch: Any = None, outputs: Any = None
 ) -> None:
     """Move the position behind the iteration, before a hook can save it."""
-    progress = runner.progress
-    progress.iter = runner.iter + 1
+    loop = runner._train_loop
+    # A loop of ours has a position; asked for in the quickest way, for this is every iteration.
+    progress = getattr(loop, "progress", None) or runner.progress
+    progress.iter = loop.iter + 1
     progress.batch_in_epoch += 1
 
 

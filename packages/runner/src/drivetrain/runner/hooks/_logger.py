@@ -8,10 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from drivetrain.dataset import num_samples
 from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
+from drivetrain.runner.hooks._sample_count import SampleCount
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -71,8 +71,7 @@ class LoggerHook(Hook):
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.json_log_path = ""
         self._warned = False
-        self._samples = 0
-        self._world_size = 1
+        self._samples = SampleCount()
         self._wall_time_before_s = 0.0  # of the starts that this one goes on from
         self._started_s: float | None = None
 
@@ -87,8 +86,11 @@ class LoggerHook(Hook):
 
     def before_train(self, runner: Engine) -> None:
         """Start the clock."""
-        self._world_size = runner.world_size
         self._started_s = perf_counter()
+
+    def before_train_epoch(self, runner: Engine) -> None:
+        """Look at the sizes of the batches to come."""
+        self._samples.open_epoch(runner)
 
     def after_train_iter(
         self,
@@ -98,8 +100,8 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write a line if one is due."""
+        self._samples.add(data_batch)
         iteration = runner.iter + 1
-        self._samples += num_samples(data_batch) * self._world_size
         if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
         count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
@@ -164,7 +166,7 @@ class LoggerHook(Hook):
         runner.visualizer.add_scalars(stamped, step=step, file_path=self.json_log_path)
 
     def _clock(self) -> dict[str, float]:
-        return {"samples": self._samples, "wall_time": round(self._wall_time_s(), 3)}
+        return {"samples": self._samples.total, "wall_time": round(self._wall_time_s(), 3)}
 
     def _wall_time_s(self) -> float:
         running_s = 0.0 if self._started_s is None else perf_counter() - self._started_s
@@ -172,11 +174,11 @@ class LoggerHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the clock stands, apart from what the loop counts."""
-        return {"samples": self._samples, "wall_time": self._wall_time_s()}
+        return {"samples": self._samples.total, "wall_time": self._wall_time_s()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the clock."""
-        self._samples = state["samples"]
+        self._samples.total = state["samples"]
         self._wall_time_before_s = state["wall_time"]
 
     def after_run(self, runner: Engine) -> None:
