@@ -17,6 +17,8 @@ from drivetrain.config import Config, ConfigError, ConfigParseError, UnsafeConfi
 PWN = "open('pwned', 'w')"
 PYTHON = [
     ("import a module", "import os", 1),
+    ("call in an annotation", f"a = 1\nb: {PWN} = 1", 2),
+    ("a null byte", "a = 1\nb = '\0'", 2),
     ("import from a module", "a = 1\nfrom os import system", 2),
     ("import by its function", "a = __import__('os').system('touch pwned')", 1),
     ("import by importlib", "a = importlib.import_module('os')", 1),
@@ -216,7 +218,7 @@ def test_the_corpus_is_large_enough() -> None:
 def test_a_large_file_is_not_read(den) -> None:
     den("c.py", "a = 1\n" * 200_000)
 
-    with pytest.raises(UnsafeConfigError, match="larger than"):
+    with pytest.raises(UnsafeConfigError, match=r"c.py:1: .*larger than"):
         Config.fromfile("c.py", safe=True)
 
 

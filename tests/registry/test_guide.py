@@ -178,11 +178,11 @@ def test_the_tree_is_counted(projects, capsys):
 def test_all_modules_are_counted_and_saved(tmp_path, capsys):
     HOOKS.register_module(name="ToyCountedHook", module=dict)
     try:
-        result = count_registered_modules(save_path=tmp_path, verbose=False)
+        result = count_registered_modules(save_path=tmp_path / "not" / "there", verbose=False)
     finally:
         HOOKS.module_dict.pop("ToyCountedHook")
     assert capsys.readouterr().out == ""
-    saved = json.loads((tmp_path / "modules_statistic_results.json").read_text())
+    saved = json.loads((tmp_path / "not" / "there" / "modules_statistic_results.json").read_text())
     assert saved == result
     assert "ToyCountedHook" in result["registries"]["HOOKS"][0]["modules"]
     assert len(result["registries"]) == 23

@@ -74,6 +74,8 @@ def _parse_errors(source: str, filename: str) -> Iterator[None]:
         yield
     except (SyntaxError, ValueError) as err:  # ValueError: a null byte, before 3.12
         line = getattr(err, "lineno", None)
+        if line is None and "\0" in source:
+            line = source.count("\n", 0, source.index("\0")) + 1
         text = (getattr(err, "text", None) or "").strip()
         shown = f": {text[:80]}" if text else ""
         reason = getattr(err, "msg", None) or str(err)

@@ -47,9 +47,9 @@ class SafeRoot:
         if not os.path.exists(real):
             return  # reading it says so better
         if not os.path.isfile(real):
-            refuse(f"{path!r} is no regular file", filename, lineno)
+            refuse(f"{path!r} is no regular file", filename or path, lineno or 1)
         if os.path.getsize(real) > MAX_FILE_BYTES:
-            refuse(f"{path!r} is larger than {MAX_FILE_BYTES} bytes", filename, lineno)
+            refuse(f"{path!r} is larger than {MAX_FILE_BYTES} bytes", filename or path, lineno or 1)
 
 
 def refuse_environment(name: str, filename: str, lineno: int) -> NoReturn:

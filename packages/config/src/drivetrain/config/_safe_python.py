@@ -107,6 +107,8 @@ class _Evaluator:
             for target in node.targets:
                 self._assign(target, value)
         elif isinstance(node, ast.AnnAssign):
+            if any(isinstance(part, ast.Call) for part in ast.walk(node.annotation)):
+                self._refuse(node, "a call in an annotation")
             if node.value is not None:
                 self._assign(node.target, self._value(node.value))
         elif isinstance(node, ast.AugAssign):

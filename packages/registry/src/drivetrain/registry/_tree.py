@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from os import PathLike, fspath
+from os import PathLike, fspath, makedirs
 from os.path import join
 
 from drivetrain.registry import _roots
@@ -46,7 +46,8 @@ def count_registered_modules(
     """Count what is registered until now in every root registry and below it.
 
     Args:
-        save_path: Folder; the result is written there as ``modules_statistic_results.json``.
+        save_path: Folder, made if needed; the result is written there as
+            ``modules_statistic_results.json``.
         verbose: Print it, too.
 
     Returns:
@@ -66,6 +67,7 @@ def count_registered_modules(
         },
     }
     if save_path is not None:
+        makedirs(save_path, exist_ok=True)
         path = join(fspath(save_path), "modules_statistic_results.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=2)
