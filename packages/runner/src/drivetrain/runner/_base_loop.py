@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
 
 
+def length_of(dataloader: DataLoader) -> int | None:
+    """Number of batches of a pass; ``None`` where the data has no length."""
+    try:
+        return len(dataloader)
+    except TypeError:  # an iterable dataset
+        return None
+
+
 def batches_of(stage: str, dataloader: DataLoader) -> int:
     """Number of batches of the loader of ``stage``.
 

@@ -22,7 +22,7 @@ from drivetrain.evaluator import Evaluator, build_evaluator
 from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.registry import DefaultScope, building
 from drivetrain.runner import _builders
-from drivetrain.runner._base_loop import BaseLoop
+from drivetrain.runner._base_loop import BaseLoop, length_of
 from drivetrain.runner._config_check import locator
 from drivetrain.runner._errors import MissingPartError
 from drivetrain.runner._eval_loops import TestLoop, ValLoop
@@ -424,7 +424,7 @@ class Engine(RunState):
                 param_scheduler=self.param_schedulers,
                 compile=self._compile,
                 dispatch_kwargs={
-                    "epoch_length": _length(loop.dataloader),
+                    "epoch_length": length_of(loop.dataloader),
                     "max_epochs": loop.max_epochs,
                     "max_iters": loop.max_iters,
                     "train_micro_batch_size_per_gpu": _batch_size(loop.dataloader),
@@ -484,13 +484,6 @@ def _finish_validation(runner: Engine) -> None:
     """Note that this step is validated, before a hook can save the position."""
     if runner.is_training:
         runner.progress.validated_at = runner.progress.iter
-
-
-def _length(dataloader: DataLoader) -> int | None:
-    try:
-        return len(dataloader)
-    except TypeError:  # an iterable dataset without a length
-        return None
 
 
 def _batch_size(dataloader: DataLoader) -> int | None:

@@ -14,6 +14,7 @@ import torch
 from drivetrain.dist import get_max_cuda_memory
 from drivetrain.logging import HistoryBuffer, MessageHub
 from drivetrain.registry import LOG_PROCESSORS
+from drivetrain.runner._base_loop import length_of
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -243,7 +244,8 @@ class LogProcessor:
         return current
 
     def _new_pass(self, runner: Engine, mode: Mode) -> _Pass:
-        if not self.by_epoch and mode == "train":
+        endless = mode == "train" and length_of(runner.train_dataloader) is None
+        if mode == "train" and (endless or not self.by_epoch):
             return _Pass("Iter(train) ", runner.max_iters, counts_iterations=True)
         total = len(self._loader(runner, mode))
         if not self.by_epoch:

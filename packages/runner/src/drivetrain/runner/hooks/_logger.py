@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
 from drivetrain.registry import HOOKS
+from drivetrain.runner._base_loop import length_of
 from drivetrain.runner.hooks._hook import Batch, Hook
 from drivetrain.runner.hooks._sample_count import SampleCount
 
@@ -129,8 +130,9 @@ class LoggerHook(Hook):
 
     def _ends(self, runner: Engine, batch_idx: int) -> bool:
         """Whether what the lines count, an epoch or the whole training, ends here."""
-        if runner.log_processor.by_epoch:
-            return self.end_of_epoch(runner.train_dataloader, batch_idx)
+        loader = runner.train_dataloader
+        if runner.log_processor.by_epoch and length_of(loader) is not None:
+            return self.end_of_epoch(loader, batch_idx)
         return self.is_last_train_iter(runner)
 
     def after_val_iter(
