@@ -368,3 +368,36 @@ def test_a_digest_needs_values_with_a_name() -> None:
     assert Config(dict(a=dict(type=int))).digest() != Config(dict(a=dict(type=float))).digest()
     with pytest.raises(DumpError, match=r"a.b: a digest needs plain values"):
         Config(dict(a=dict(b=object()))).digest()
+
+
+@pytest.mark.parametrize("name", ["c.py", "c.json", "c.yaml"])
+def test_text_that_looks_like_a_template_comes_back_as_text(tmp_path, monkeypatch, name) -> None:
+    """A prompt, say: what a program puts into a config is data, not a template of a file."""
+    monkeypatch.setenv("DT_SECRET", "leaked")
+    texts = [
+        "{{$DT_SECRET:x}}",
+        "{{ fileDirname }} and {{'$DT_SECRET'}}",
+        "a {{_base_.b}}\n{{$DT_SECRET:}} 'q' \"r\" {{{ fileExtname }}}",
+        "{{ name }}",
+        "long " * 30 + "{{ $DT_SECRET : x y }} " + "tail " * 30,
+    ]
+    cfg = Config({"prompts": texts, "by": {texts[0]: {texts[1]: 1}}, "n": {}})
+
+    cfg.dump(tmp_path / name)
+
+    assert Config.fromfile(tmp_path / name) == cfg
+
+
+@pytest.mark.parametrize("name", ["c.py", "c.json", "c.yaml"])
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ({"m": [{"k": {"_delete_": True, "a": 1}}]}, r"m\.0\.k\._delete_"),
+        ({"_base_": "other.py"}, "_base_"),
+        ({"_deprecation_": {"expected": "x"}}, "_deprecation_"),
+    ],
+)
+def test_a_key_that_loading_obeys_cannot_be_dumped(tmp_path, content, path, name) -> None:
+    with pytest.raises(DumpError, match=rf"^{path}: no file can hold this key"):
+        Config(content).dump(tmp_path / name)
+    assert Config(content).pretty_text

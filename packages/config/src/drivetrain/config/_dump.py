@@ -12,9 +12,13 @@ from drivetrain.config._errors import (
     DumpError,
 )
 from drivetrain.config._lazy import path_of_object
+from drivetrain.config._merge import DELETE_KEY
 from drivetrain.config._printer import to_python
-from drivetrain.config._sources import Format
+from drivetrain.config._python_file import BASE_KEY
+from drivetrain.config._sources import DEPRECATION_KEY, Format
+from drivetrain.config._templates import without_templates
 
+_ORDER = "no file can hold this key: loading obeys it, and drops it; remove it before dumping"
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
@@ -29,6 +33,11 @@ def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True)
     Raises:
         DumpError: If ``strict`` and the format cannot hold a value.
     """
+    if strict:
+        for key in (BASE_KEY, DEPRECATION_KEY):
+            if key in config:
+                raise DumpError(_ORDER, path=key)
+        _refuse_delete_keys(config, "", set())
     if file_format == "py":
         return to_python(config, strict=strict)
     if strict:
@@ -39,13 +48,26 @@ def to_text(config: dict[Any, Any], file_format: Format, *, strict: bool = True)
     if file_format == "json":
         import json  # only JSON needs it
 
-        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+        return without_templates(text, "\\u007b")
     from drivetrain.config._yaml import dump_yaml  # slow to import
 
     try:
-        return dump_yaml(data)
+        return without_templates(dump_yaml(data), "\\x7b")
     except UnicodeEncodeError as err:
         raise DumpError(f"YAML cannot hold a lone surrogate: {err}") from err
+
+
+def _refuse_delete_keys(value: Any, path: str, open_ids: set[int]) -> None:
+    if not isinstance(value, (dict, list, tuple)) or id(value) in open_ids:
+        return
+    open_ids.add(id(value))
+    for key, item in dict.items(value) if isinstance(value, dict) else enumerate(value):
+        here = f"{path}.{key}" if path else str(key)
+        if key == DELETE_KEY:
+            raise DumpError(_ORDER, path=here)
+        _refuse_delete_keys(item, here, open_ids)
+    open_ids.discard(id(value))
 
 
 def write_whole(path: str, text: str) -> None:

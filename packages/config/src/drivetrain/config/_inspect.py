@@ -103,7 +103,8 @@ def check(filename: str, *, safe: bool = False) -> list[Problem]:
         if not problems and Config.fromstring(text, "py", import_custom_modules=False) != cfg:
             problems.append(Problem("printing and reading it again gives another config"))
     except ConfigError as err:
-        problems.append(Problem(f"it cannot be printed and read again: {err}"))
+        if getattr(err, "path", None) not in {problem.path for problem in problems} - {None}:
+            problems.append(Problem(f"it cannot be printed and read again: {err}"))
     return problems
 
 

@@ -43,6 +43,7 @@ from drivetrain.config._python_file import (
 from drivetrain.config._safe import SafeRoot, refuse_environment, require_small
 from drivetrain.config._safe_python import evaluate
 from drivetrain.config._sources import (
+    DEPRECATION_KEY,
     Format,
     Source,
     Style,
@@ -52,7 +53,6 @@ from drivetrain.config._sources import (
 )
 from drivetrain.config._templates import Marks, TemplateContext, fill_python
 
-DEPRECATION_KEY = "_deprecation_"
 SCOPE_KEY = "_scope_"
 _READ_BASE = r"(?m)^[^\S\n]*with\s+read_base\s*\("
 _BASE = r"(?m)^_base_\s*[:=]|\{\{\s*_base_\."

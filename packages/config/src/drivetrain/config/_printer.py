@@ -10,6 +10,7 @@ from typing import Any
 
 from drivetrain.config._errors import DumpError
 from drivetrain.config._lazy import importable, is_lazy
+from drivetrain.config._templates import without_templates
 
 WIDTH = 88
 _INDENT = "    "
@@ -32,7 +33,8 @@ def to_python(config: dict[Any, Any], *, strict: bool = True) -> str:
     if any(callable(value) and not is_lazy(value) for value in dict.values(config)):
         # In a pure Python config a class that is assigned to a key is a value, not a helper.
         imports = "from drivetrain.config import read_base\n" + imports
-    return printer.notice() + imports + ("\n" if imports and body else "") + body
+    text = printer.notice() + imports + ("\n" if imports and body else "") + body
+    return without_templates(text, "\\x7b")
 
 
 class _Printer:

@@ -20,6 +20,7 @@ from drivetrain.config._templates import Template
 Format = Literal["py", "json", "yaml"]
 Style = Literal["text", "pure"]
 
+DEPRECATION_KEY = "_deprecation_"
 _FORMATS: dict[str, Format] = {".py": "py", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
 

@@ -133,6 +133,18 @@ def _file_variable(name: str, filename: str) -> str:
     return value.replace("\\", "/") if os.sep == "\\" else value
 
 
+def without_templates(text: str, brace: str) -> str:
+    """A dumped text, whose strings stay what they are when it is loaded.
+
+    Args:
+        text: Python, JSON or YAML in which only strings hold two braces in a row.
+        brace: The brace as an escape sequence of such a string.
+    """
+    if "{{" not in text:
+        return text
+    return re.sub(_TEMPLATE, lambda match: "{" + brace + match[0][2:], text, flags=re.VERBOSE)
+
+
 def typed_value(text: str) -> Any:
     """The number, bool, None, list, ... that ``text`` spells, or ``text`` itself."""
     if text.lower() in _WORDS:

@@ -125,8 +125,15 @@ def dump_yaml(data: Any) -> str:
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     # Shared values are repeated: an anchor is noise in a config.
     dumper: Any = type("ConfigDumper", (base,), {"ignore_aliases": lambda self, data: True})
+    dumper.add_representer(str, _quoted_if_template)
     dumper.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
     return yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True)
+
+
+def _quoted_if_template(dumper: Any, text: str) -> Any:
+    """Text with two braces in double quotes, where one of them can be escaped."""
+    style = '"' if "{{" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def compose(text: str) -> Any:
