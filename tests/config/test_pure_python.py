@@ -395,3 +395,39 @@ def test_a_lambda_or_another_name_of_an_own_class_is_no_key(tmp_path) -> None:
         encoding="utf-8",
     )
     assert Config.fromfile(tmp_path / "c.py").to_dict() == {"a": 4}
+
+
+def test_names_that_a_star_import_brings_are_no_keys(write) -> None:
+    write("a.py", "from math import *\nfrom os.path import *\nx = floor(pi)\nsep = 2")
+
+    for lazy in (True, False):
+        assert Config.fromfile("a.py", lazy_import=lazy) == dict(x=3, sep=2)
+
+
+def test_a_lazy_reference_may_be_a_key_without_being_imported(write) -> None:
+    write(
+        "a.py", "from dt_not_there import Net\nrates = {Net: 0.1}\nnested = dict(rates={Net: []})"
+    )
+    cfg = Config.fromfile("a.py")
+
+    assert Config.fromstring(cfg.dump(), "py") == cfg
+    assert cfg.digest() == cfg.copy().digest()
+
+
+def test_a_lazy_name_that_is_mistyped_offers_the_nearest_one(write) -> None:
+    write("a.py", "import dt_none\nfrom drivetrain.config import Confg\n\nt = dict(type=Confg)")
+
+    with pytest.raises(
+        LazyImportError, match=r"a.py:2: .*drivetrain.config has no 'Confg'; did you mean 'Config'"
+    ):
+        Config.fromfile("a.py").t.type
+
+
+def test_a_lazy_name_whose_module_raises_names_the_config(write, tmp_path, monkeypatch) -> None:
+    write("dt_raising.py", "raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write("a.py", "from dt_raising import Net\nt = dict(type=Net)")
+
+    with pytest.raises(LazyImportError, match=r"a.py:1: .*RuntimeError: no licence") as caught:
+        Config.fromfile("a.py").t.type
+    assert isinstance(caught.value.__cause__, RuntimeError)

@@ -40,7 +40,7 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[Difference]:
             yield Difference(path, "changed", old, new)
         return
     for key, before, after in pairs:
-        here = f"{path}.{key}" if path else str(key)
+        here = f"{path}.{key!s}" if path else str(key)
         if before is _ABSENT:
             yield Difference(here, "added", None, after)
         elif after is _ABSENT:
@@ -78,7 +78,7 @@ def _canonical(value: Any, path: str) -> str:
     """A text that is equal exactly for equal values."""
     if isinstance(value, dict):
         pairs = [
-            f"{_canonical(key, path)}:{_canonical(item, f'{path}.{key}' if path else str(key))}"
+            f"{_canonical(key, path)}:{_canonical(item, f'{path}.{key!s}' if path else str(key))}"
             for key, item in dict.items(value)
         ]
         return "{" + ",".join(sorted(pairs)) + "}"

@@ -63,7 +63,7 @@ def _refuse_delete_keys(value: Any, path: str, open_ids: set[int]) -> None:
         return
     open_ids.add(id(value))
     for key, item in dict.items(value) if isinstance(value, dict) else enumerate(value):
-        here = f"{path}.{key}" if path else str(key)
+        here = f"{path}.{key!s}" if path else str(key)
         if key == DELETE_KEY:
             raise DumpError(_ORDER, path=here)
         _refuse_delete_keys(item, here, open_ids)
@@ -119,7 +119,7 @@ def _check(value: Any, file_format: Format, path: str, open_ids: set[int]) -> No
         open_ids.add(id(value))
         items = dict.items(value) if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            here = f"{path}.{key}" if path else str(key)
+            here = f"{path}.{key!s}" if path else str(key)
             if isinstance(value, dict) and not _is_key(key, file_format):
                 raise DumpError(f"{file_format} cannot hold the key {key!r}", path=here)
             _check(item, file_format, here, open_ids)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from drivetrain.config._errors import LazyImportError
+from drivetrain.config._errors import LazyImportError, nearest_names
 
 
 class LazyObject:
@@ -71,10 +71,12 @@ class LazyObject:
             target = _import_module_or_name(self._module)
             for part in self._name.split(".") if self._name else ():
                 target = _attribute(target, part)
-        except (ImportError, AttributeError) as err:
+        except Exception as err:  # whatever the code of the module raises
+            expected = isinstance(err, (ImportError, AttributeError))
+            reason = err if expected else f"{type(err).__name__}: {err}"
             filename, _, line = (self._location or "").rpartition(":")
             raise LazyImportError(
-                f"cannot import {self.dotted_path!r}: {err}",
+                f"cannot import {self.dotted_path!r}: {reason}",
                 filename=filename or None,
                 lineno=int(line) if line else None,
             ) from err
@@ -246,10 +248,18 @@ def _import_module_or_name(module: str) -> Any:
 def _attribute(target: Any, name: str) -> Any:
     try:
         return getattr(target, name)
-    except AttributeError:
-        if not hasattr(target, "__path__"):
-            raise
-        return importlib.import_module(f"{target.__name__}.{name}")  # a submodule not yet loaded
+    except AttributeError as err:
+        if hasattr(target, "__path__"):
+            submodule = f"{target.__name__}.{name}"  # perhaps not yet loaded
+            try:
+                return importlib.import_module(submodule)
+            except ModuleNotFoundError as missing:
+                if missing.name != submodule:
+                    raise
+        near = " or ".join(map(repr, nearest_names(name, dir(target))))
+        where = getattr(target, "__name__", None) or repr(target)
+        hint = f"; did you mean {near}?" if near else ""
+        raise AttributeError(f"{where} has no {name!r}{hint}") from err
 
 
 def importable(value: Any) -> tuple[str, str] | None:

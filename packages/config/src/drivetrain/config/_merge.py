@@ -40,7 +40,7 @@ def merge_dicts(
         elif merged.get(key) is None or dict.get(value, DELETE_KEY):
             merged[key] = without_delete_keys(value)
         else:
-            here = f"{path}.{key}" if path else str(key)
+            here = f"{path}.{key!s}" if path else str(key)
             merged[key] = _merge_value(merged[key], value, allow_list_keys, here)
     merged.pop(DELETE_KEY, None)
     return merged
@@ -68,7 +68,7 @@ def _merge_into_list(old: list[Any] | tuple[Any, ...], new: dict[Any, Any], path
             if dict.get(value, DELETE_KEY):
                 items[index] = without_delete_keys(value)
             else:
-                items[index] = _merge_value(items[index], value, True, f"{path}.{key}")
+                items[index] = _merge_value(items[index], value, True, f"{path}.{key!s}")
         else:
             items[index] = without_delete_keys(value) if isinstance(value, dict) else value
     return items if isinstance(old, list) else type(old)(items)

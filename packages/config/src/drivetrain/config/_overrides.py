@@ -169,7 +169,7 @@ def require_known(config: Any, options: Mapping[Any, Any]) -> None:
 
 def _require_known(root: Any, node: Any, options: Mapping[Any, Any], prefix: str) -> None:
     for key, value in options.items():
-        path = ".".join(split_path(f"{prefix}.{key}" if prefix else str(key)))
+        path = ".".join(split_path(f"{prefix}.{key!s}" if prefix else str(key)))
         found, inner = _find(node, split_path(str(key)))
         if not found:
             raise unknown_path(root, path, remedy=_how_to_add(root, path))
@@ -234,7 +234,7 @@ def leaf_paths(
     empty = True
     for key, value in items:
         empty = False
-        path = f"{prefix}.{key}" if prefix else str(key)
+        path = f"{prefix}.{key!s}" if prefix else str(key)
         if inner_nodes and isinstance(value, (Mapping, list, tuple)) and value:
             yield path, value
         yield from leaf_paths(value, path, inner_nodes=inner_nodes)

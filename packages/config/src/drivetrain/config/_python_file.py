@@ -173,6 +173,8 @@ def _collect_names(tree: ast.AST, names: BoundNames, *, under_read_base: bool) -
             continue
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             imported = {(each.asname or each.name).partition(".")[0] for each in node.names}
+            if isinstance(node, ast.ImportFrom) and "*" in imported and not under_read_base:
+                imported = _names_behind_star(node.module or "")
             (names.from_bases if under_read_base else names.helping).update(imported)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.helping.add(node.name)
@@ -180,6 +182,13 @@ def _collect_names(tree: ast.AST, names: BoundNames, *, under_read_base: bool) -
         else:
             _collect_statement(node, names)
         _collect_names(node, names, under_read_base=under_read_base or is_read_base(node))
+
+
+def _names_behind_star(module_name: str) -> set[str]:
+    """What ``from module import *`` bound: the file ran, so that the module is there."""
+    module = sys.modules.get(module_name)
+    public = (name for name in vars(module) if not name.startswith("_")) if module else ()
+    return set(getattr(module, "__all__", public))
 
 
 def _collect_statement(node: ast.AST, names: BoundNames) -> None:
