@@ -11,6 +11,7 @@ from drivetrain.registry import (
     ManagerMixin,
     Registry,
     Root,
+    UsageError,
     check,
 )
 
@@ -267,3 +268,28 @@ def test_a_check_changes_nothing():
     before = json.dumps(cfg)
     check(cfg, ROOTS)
     assert json.dumps(cfg) == before
+
+
+def test_a_problem_names_the_line_of_a_node_that_knows_it():
+    """Nodes of a loaded config do, by ``__config_place__``; nobody has to pass ``locate``."""
+
+    class Node(dict):
+        def __config_place__(self):
+            return "train.py", 7
+
+    report = check({"a": Node(type="Nope")}, {"a": Registry("hook", scope="lines")})
+
+    assert ("Config:", "train.py:7") in report.problems[0].details
+
+
+@pytest.mark.parametrize(
+    ("cfg", "roots", "message"),
+    [
+        (3, None, "cfg is a config, or a part of one, got int '3'"),
+        ({}, "model", r"roots is a mapping .*got str 'model'"),
+        ({}, {"model": "MODELS"}, "a root is a Registry or a Root, got str 'MODELS'"),
+    ],
+)
+def test_a_check_of_something_else_is_refused(cfg, roots, message):
+    with pytest.raises(UsageError, match=message):
+        check(cfg, roots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from drivetrain.registry._errors import CheckError, RegistryError
+from drivetrain.registry._errors import CheckError, RegistryError, UsageError
 from drivetrain.registry._live import live_registries
 from drivetrain.registry._node import factory_of, is_node, missing_type, no_node
 from drivetrain.registry._path import dotted_path, join_path
@@ -159,6 +159,9 @@ def check(
             Nodes below or beside them are looked up in all registries, and give suspicions only.
         locate: Tells for a dotted path where it was written, as for ``building``.
 
+    Raises:
+        UsageError: If ``cfg`` or ``roots`` are of another type.
+
     Returns:
         The report; ``report.raise_if_bad()`` makes an error of it.
 
@@ -173,6 +176,12 @@ def check(
     """
     if isinstance(roots, Registry):
         roots = {"": roots}
+    _require(isinstance(cfg, (Mapping, list, tuple)), "cfg is a config, or a part of one", cfg)
+    _require(
+        roots is None or isinstance(roots, Mapping), "roots is a mapping {path: MODELS}", roots
+    )
+    for root in (roots or {}).values():
+        _require(isinstance(root, (Registry, Root)), "a root is a Registry or a Root", root)
     patterns = {
         tuple(dotted_path(path).split(".")) if path else (): root
         if isinstance(root, Root)
@@ -182,6 +191,11 @@ def check(
     walk = _Walk(patterns, locate)
     walk.visit(cfg, (), None, None)
     return Report(walk.problems, walk.checked)
+
+
+def _require(is_good: bool, what: str, value: Any) -> None:
+    if not is_good:
+        raise UsageError(f"check: {what}, got {type(value).__name__} {str(value)[:80]!r}")
 
 
 class _Walk:
@@ -207,7 +221,7 @@ class _Walk:
         else:
             if root is not None and isinstance(value, (str, bytes, int, float, type)):
                 err = no_node(value)
-                self._add(path, "no node", err.summary, err.details, True)
+                self._add(value, path, "no node", err.summary, err.details, True)
             return
         for key, item in items:
             self.visit(item, (*path, key), around, scope)
@@ -238,7 +252,7 @@ class _Walk:
         found, registry, err = self._component(kind, root, around, scope)
         if err is not None:
             what = "no import" if err.summary.startswith("cannot import") else "unknown type"
-            self._add(path, what, err.summary, err.details, root is not None)
+            self._add(node, path, what, err.summary, err.details, root is not None)
         if found is None:
             return registry
         self._check_arguments(node, path, root, kind, found)
@@ -249,7 +263,7 @@ class _Walk:
         values = [value for _, value in _items(node)]
         if values and not any(_holds_node(value) for value in values):
             err = missing_type(node)
-            self._add(path, "no type", err.summary, err.details, True)
+            self._add(node, path, "no type", err.summary, err.details, True)
         return root.registry
 
     def _component(
@@ -306,13 +320,19 @@ class _Walk:
         ):
             if part:
                 details = misfit_details(component, Misfit(part.unknown, found.missing, []), keys)
-                self._add(path, what, misfit_summary(shown, part), details, certain)
+                self._add(node, path, what, misfit_summary(shown, part), details, certain)
 
     def _add(
-        self, path: tuple[str, ...], kind: str, summary: str, details: Any, certain: bool
+        self,
+        node: Any,
+        path: tuple[str, ...],
+        kind: str,
+        summary: str,
+        details: Any,
+        certain: bool,
     ) -> None:
         shown = join_path(*path)
-        origin = RegistryError().placed(shown, None, self._locate).origin
+        origin = RegistryError().placed(shown, node, self._locate).origin
         if origin is not None:
             details = (*details, ("Config:", origin))
         self.problems.append(Problem(shown, kind, summary, tuple(details), certain))
