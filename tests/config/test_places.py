@@ -360,6 +360,7 @@ def test_a_node_tells_whoever_asks_by_protocol_where_it_stands(train) -> None:
         (lambda cfg: Config.fromstring("a=1", None), "format of a config is a str"),
         (lambda cfg: cfg.merge_from_dict("a=2"), r"options must be a dict .*apply_overrides"),
         (lambda cfg: apply_overrides(cfg, "a=2"), r"write \['a=2'\]"),
+        (lambda cfg: cfg.origin(["a", "b"]), r"a path is a str such as 'model.depth', got list"),
         (lambda cfg: cfg.dump(3), "file to dump to is a str or a pathlib.Path"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

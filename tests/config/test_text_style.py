@@ -368,6 +368,8 @@ def test_a_deprecated_file_warns_and_names_its_successor(write) -> None:
         ("c.py", "depth = 1\nb = dept", ConfigExecutionError, r"c.py:2: .*did you mean 'depth'"),
         ("c.py", "import dt_not_there", ConfigImportError, r"c.py:1: ModuleNotFoundError"),
         ("c.py", "def f():\n    return 1/0\n\na = f()", ConfigExecutionError, r"c.py:2: Zero"),
+        ("c.py", "a = 1\nraise SystemExit(3)", ConfigExecutionError, r"c.py:2: SystemExit: 3"),
+        ("c.py", "a = _base_.b", ConfigExecutionError, r"c.py:1: .*begin the file with `_base_"),
         ("c.py", "_base_ = 3", Exception, r"c.py:1: `_base_` is a path"),
         (
             "c.py",
@@ -516,3 +518,14 @@ def test_an_environment_variable_without_a_colon_is_one_too(write, monkeypatch, 
         Config.fromfile("c.py")
     monkeypatch.setenv("DT_NONE", "x7")
     assert Config.fromfile("c.py").a == "x7"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("c.py", "a = 1"), ("c.json", '{"a": 1}'), ("c.yml", "a: 1")]
+)
+def test_a_byte_order_mark_is_no_content(write, name, text) -> None:
+    """Some editors write one."""
+    write(name, f"\ufeff{text}")
+
+    assert Config.fromfile(name) == dict(a=1)
+    assert str(Config.fromfile(name).origin("a")[0]) == f"{name}:1"

@@ -41,6 +41,12 @@ def require_options(options: Any) -> None:
         )
 
 
+def require_dotted_path(path: Any) -> None:
+    """Check that the path of a value is one text."""
+    if not isinstance(path, str):
+        raise ArgumentTypeError(f"a path is a str such as 'model.depth', got {_shown(path)}")
+
+
 def require_list_of_overrides(overrides: Any) -> None:
     """Check that overrides are not one text, whose letters would be taken for overrides."""
     if isinstance(overrides, str):

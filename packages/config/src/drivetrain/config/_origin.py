@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from drivetrain.config._arguments import require_dotted_path
 from drivetrain.config._custom_imports import IMPORTS_KEY, imports_of
 from drivetrain.config._errors import Place
 from drivetrain.config._merge import DELETE_KEY
@@ -57,6 +58,7 @@ def find_origins(
     Raises:
         UnknownKeyError: If the config has no such path.
     """
+    require_dotted_path(path)
     parts = split_path(path)
     found, current = lookup(content, parts)
     if not found:

@@ -100,14 +100,18 @@ def run_config(code: types.CodeType, namespace: dict[str, Any], filename: str) -
         if err.filename is None:
             err.filename, err.lineno = filename, line_in_file(err, filename)
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:  # a config that ends the program is a broken one
         _raise_execution_error(err, namespace, filename)
 
 
-def _raise_execution_error(err: Exception, namespace: dict[str, Any], filename: str) -> NoReturn:
+def _raise_execution_error(
+    err: BaseException, namespace: dict[str, Any], filename: str
+) -> NoReturn:
     kind = ConfigImportError if isinstance(err, ImportError) else ConfigExecutionError
     message = f"{type(err).__name__}: {err}"
-    if isinstance(err, NameError) and isinstance(getattr(err, "name", None), str):
+    if isinstance(err, NameError) and err.name == BASE_KEY:
+        message += "; begin the file with `_base_ = 'file.py'`"
+    elif isinstance(err, NameError) and isinstance(getattr(err, "name", None), str):
         known = [key for key in namespace if not key.startswith("__")]
         near = nearest_names(err.name, [*known, *vars(builtins)])
         message += nearest_hint(err.name, near or known)

@@ -127,7 +127,7 @@ def read_text(path: str, *, asked_by: tuple[str, int | None] | None = None) -> s
     """
     filename, lineno = asked_by or (path, None)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError) as err:
         raise ConfigFileNotFoundError(missing_file(path), filename=filename, lineno=lineno) from err
