@@ -40,6 +40,27 @@ except ValueError as err:
     sys.exit(3)
 """
 
+_FAIL_ALL = """
+import os, time
+from drivetrain import dist
+from drivetrain.dist import _bell, _failure
+dist.init_dist("pytorch", backend="gloo", timeout=30)
+tell = _failure.ring
+if dist.get_rank() == 1:  # the first that tells the others, and the last that leaves
+    _failure.ring = lambda err: (tell(err), time.sleep(5))[0]
+else:
+    while _bell.failed_first() is None:
+        time.sleep(0.01)
+dist.record_failure(ValueError("no rank can work with this"))
+os._exit(1)
+"""
+
+_STORE = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[1]).write_text(os.environ["TORCHELASTIC_USE_AGENT_STORE"])
+"""
+
 _RESTART = """
 import os, pathlib, signal, sys, time
 import torch
@@ -86,6 +107,21 @@ def test_launched_ranks_meet_and_leave_in_order(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(out.read_text()) == [[0, 2, 0, 2], [1, 2, 1, 2]]
     assert "destroy_process_group" not in done.stderr  # torch warns when a group is left behind
+
+
+def test_ranks_that_all_fail_show_one_traceback_whoever_leaves_first(tmp_path: Path) -> None:
+    done = _launch(2, _script(tmp_path, _FAIL_ALL))
+    assert done.returncode == 1
+    assert "rank 1 failed first" in done.stderr
+    assert "ValueError: no rank can work with this" in done.stderr
+
+
+def test_launched_ranks_meet_at_a_port_that_is_held_all_the_time(tmp_path: Path) -> None:
+    """A port that is chosen now and taken seconds later may be somebody else's by then."""
+    out = tmp_path / "uses_store_of_agent"
+    done = _launch(1, _script(tmp_path, _STORE), str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == "True"
 
 
 _UNCAUGHT = """

@@ -115,6 +115,10 @@ def test_mpi_on_several_machines_asks_for_an_address(env: dict[str, str]) -> Non
         ("slurm", {}, "SLURM_PROCID, SLURM_NTASKS"),
         ("mpi", {}, "OMPI_COMM_WORLD_RANK"),
         ("pytorch", _TORCHRUN | {"RANK": "4"}, "rank 4 of 4 ranks"),
+        ("pytorch", _TORCHRUN | {"LOCAL_RANK": "2"}, "rank 2 on this machine of 2"),
+        ("pytorch", _TORCHRUN | {"LOCAL_WORLD_SIZE": "8"}, "8 ranks on this machine of 4 in all"),
+        ("pytorch", _TORCHRUN | {"MASTER_PORT": "99999"}, "port 99999.*MASTER_PORT"),
+        ("pytorch", _TORCHRUN | {"MASTER_ADDR": ""}, "MASTER_ADDR not set"),
         ("pytorch", _TORCHRUN | {"WORLD_SIZE": "many"}, "WORLD_SIZE='many'"),
     ],
 )
@@ -122,7 +126,7 @@ def test_missing_and_contradictory_variables_are_named(
     env: dict[str, str], launcher: str, variables: dict[str, str], missing: str
 ) -> None:
     env.update(variables)
-    with pytest.raises(dist.LauncherError, match=missing):
+    with pytest.raises(dist.LauncherError, match=f"(?s){missing}"):
         read_place(launcher)
 
 

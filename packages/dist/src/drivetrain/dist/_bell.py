@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch.distributed import Store
 
-_COUNT = "failures"
 _FIRST = "first_failure"
 
 
@@ -36,9 +35,9 @@ class FailureBell:
         """Tell that this rank failed; returns whether it was the first of all."""
         if self._is_first is None:
             try:
-                self._is_first = self._store.add(_COUNT, 1) == 1
-                if self._is_first:
-                    self._store.set(_FIRST, json.dumps([self._rank, text]))
+                # One step: whoever is told not to be the first can read who was.
+                mine = json.dumps([self._rank, text])
+                self._is_first = self._store.compare_set(_FIRST, "", mine) == mine.encode()
             except RuntimeError:  # the rank that kept the store has gone before
                 self._is_first = False
         return self._is_first

@@ -61,8 +61,10 @@ def _quiet_agent() -> None:
 
 
 def _prepare_environment(nproc: int) -> None:
-    # The agent's own store is not shared with the ranks: see _process_group._attempt_store.
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    # The ranks meet in a store that the agent listens for already (_process_group._attempt_store).
+    # Without it, torch picks a free port, lets go of it, and rank 0 takes it seconds later, when
+    # any other process may have it.
+    os.environ.pop("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", None)
     # All ranks are here; gloo would otherwise resolve this machine's name, which may not be known.
     if sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
@@ -119,11 +121,11 @@ def _order(failure: ProcessFailure) -> tuple[int, int]:
 
     One that was terminated is not: that is how the agent ends the others.
     """
-    time_ns = _recorded(failure).get("extraInfo", {}).get("time_ns")
-    if time_ns is not None:
-        return 1, time_ns
+    extra = _recorded(failure).get("extraInfo", {})
+    if "time_ns" in extra:  # a rank that was not the first may have left its record before it
+        return (1 if extra["is_first"] else 3), extra["time_ns"]
     if failure.exitcode == -signal.SIGTERM:
-        return 3, failure.timestamp
+        return 4, failure.timestamp
     return (0 if failure.exitcode < 0 else 2), failure.timestamp
 
 

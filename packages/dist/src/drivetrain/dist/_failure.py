@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from types import TracebackType
+from typing import Any
 
 from drivetrain.dist._bell import failed_first, ring
 
@@ -30,24 +31,31 @@ def record_failure(
         Whether this rank is the first that failed, as far as is known: what comes after it is
         mostly a consequence, and need not be shown.
     """
-    is_first = ring(error)
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path or os.path.exists(path):
-        return is_first
-    if not is_first:
-        text = consequence_line(error)
+        return ring(error)
     trace = text or "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    extra = {
-        "py_callstack": trace,
+    record: dict[str, Any] = {
         "timestamp": str(int(time.time())),  # torch's agent sorts by whole seconds
         "time_ns": time.time_ns(),
         "exit_code": exit_code,
         "is_shown": is_shown,
     }
-    message = {"message": f"{type(error).__name__}: {error}", "extraInfo": extra}
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"message": message}, file)
+    # Once it has rung, other ranks leave, and the launcher ends this one: the reason lies there.
+    _leave(path, error, {**record, "py_callstack": trace, "is_first": True})
+    is_first = ring(error)
+    if not is_first:
+        _leave(path, error, {**record, "py_callstack": consequence_line(error), "is_first": False})
     return is_first
+
+
+def _leave(path: str, error: BaseException, record: dict[str, Any]) -> None:
+    """Write the file that the launcher reads, whole or not at all: it may end this rank now."""
+    content = {"message": {"message": f"{type(error).__name__}: {error}", "extraInfo": record}}
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(beside, path)
 
 
 def consequence_line(error: BaseException) -> str:

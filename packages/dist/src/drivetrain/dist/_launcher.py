@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from drivetrain.dist._errors import LauncherError
 
 _DEFAULT_PORT = 29500
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,31 @@ def read_place(launcher: str, port: int | None = None) -> Place:
             f"  Known:  {', '.join(sorted(readers))}; 'none' needs no init_dist."
         )
     place = readers[launcher](os.environ, port)
-    if not 0 <= place.rank < place.world_size:
+    impossible = _contradiction(place)
+    if impossible is not None:
         raise LauncherError(
-            f"launcher {launcher!r}: rank {place.rank} of {place.world_size} ranks cannot be.\n"
+            f"launcher {launcher!r}: {impossible} cannot be.\n"
             "  Do:  look for variables left over from another job in this environment."
         )
+    if not 0 < place.master_port <= _LAST_PORT:
+        raise LauncherError(
+            f"launcher {launcher!r}: port {place.master_port}, where the ranks meet, is not one.\n"
+            f"  Do:  set MASTER_PORT to a number from 1 to {_LAST_PORT}, the same on all ranks."
+        )
     return place
+
+
+def _contradiction(place: Place) -> str | None:
+    """Which numbers of ``place`` exclude each other; ``None`` if all of them can be true."""
+    if not 0 <= place.rank < place.world_size:
+        return f"rank {place.rank} of {place.world_size} ranks"
+    local_size = place.local_world_size
+    if local_size is not None and local_size > place.world_size:
+        return f"{local_size} ranks on this machine of {place.world_size} in all"
+    limit = place.world_size if local_size is None else local_size
+    if not 0 <= place.local_rank < limit:
+        return f"rank {place.local_rank} on this machine of {limit}"
+    return None
 
 
 def _read_pytorch(env: Mapping[str, str], port: int | None) -> Place:
@@ -96,7 +116,7 @@ def _read_pytorch(env: Mapping[str, str], port: int | None) -> Place:
 def _read_slurm(env: Mapping[str, str], port: int | None) -> Place:
     hint = "Do:  start the processes with srun, or set launcher='none' to run as one process."
     _require(env, "slurm", ("SLURM_PROCID", "SLURM_NTASKS"), hint)
-    if "MASTER_ADDR" not in env:
+    if not env.get("MASTER_ADDR"):
         _require(env, "slurm", ("SLURM_NODELIST",), "Do:  set MASTER_ADDR to rank 0's address.")
     return Place(
         rank=_integer(env, "SLURM_PROCID"),
@@ -114,7 +134,7 @@ def _read_mpi(env: Mapping[str, str], port: int | None) -> Place:
     _require(env, "mpi", names, "Do:  start the processes with Open MPI's mpirun.")
     world_size = _integer(env, prefix + "SIZE")
     local_size = _integer(env, prefix + "LOCAL_SIZE", 0) or None
-    if "MASTER_ADDR" not in env and local_size != world_size:
+    if not env.get("MASTER_ADDR") and local_size != world_size:
         raise LauncherError(
             "launcher 'mpi': MASTER_ADDR is not set, and the ranks are on several machines.\n"
             "  Do:  mpirun -x MASTER_ADDR=<address of rank 0> ..."
@@ -124,13 +144,13 @@ def _read_mpi(env: Mapping[str, str], port: int | None) -> Place:
         world_size=world_size,
         local_rank=_integer(env, prefix + "LOCAL_RANK"),
         local_world_size=local_size,
-        master_addr=env.get("MASTER_ADDR", "127.0.0.1"),
+        master_addr=env.get("MASTER_ADDR") or "127.0.0.1",
         master_port=_port(env, port, job_id=0),
     )
 
 
 def _require(env: Mapping[str, str], launcher: str, names: tuple[str, ...], hint: str) -> None:
-    missing = [name for name in names if name not in env]
+    missing = [name for name in names if not env.get(name)]  # torch, too, takes empty for not set
     if missing:
         raise LauncherError(
             f"launcher {launcher!r}: {', '.join(missing)} not set in the environment.\n  {hint}"
@@ -150,7 +170,7 @@ def _integer(env: Mapping[str, str], name: str, default: int | None = None) -> i
 def _port(env: Mapping[str, str], port: int | None, job_id: int) -> int:
     if port is not None:
         return port
-    if "MASTER_PORT" in env:
+    if env.get("MASTER_PORT"):
         return _integer(env, "MASTER_PORT")
     # Jobs that share a machine must not meet at one port; every rank computes the same.
     return _DEFAULT_PORT + job_id % 10_000
