@@ -405,3 +405,57 @@ class TestTensors:
 
 def _refuse(*_):
     raise AssertionError("a tensor was read on its own")
+
+
+def _log_and_read(history: HistoryBuffer, start: int, stop: int) -> list[float]:
+    """Log as a run does that reads four windows every ten steps."""
+    lines = []
+    for step in range(start, stop):
+        history.update(0.1 * ((step * 7919) % 101), 1)
+        if step % 10 == 9:
+            for window in (25, step % 200 + 1, step + 1, None):
+                lines.append(float(history.mean(window)))
+    return lines
+
+
+@pytest.mark.parametrize("cut", [3, 37, 150, 1024, 2345])
+def test_windows_of_a_run_go_on_bit_for_bit_wherever_it_was_cut(cut: int) -> None:
+    whole, first, resumed = HistoryBuffer(), HistoryBuffer(), HistoryBuffer()
+    expected = _log_and_read(whole, 0, 2600)
+
+    lines = _log_and_read(first, 0, cut)
+    resumed.load_state_dict(first.state_dict())
+
+    assert lines + _log_and_read(resumed, cut, 2600) == expected
+
+
+def test_a_state_is_no_larger_after_many_steps_than_after_few() -> None:
+    history = HistoryBuffer()
+    _log_and_read(history, 0, 400)
+    early = len(history.state_dict()["values"])
+
+    _log_and_read(history, 400, 12_000)
+
+    assert len(history.state_dict()["values"]) == early <= 200
+
+
+def test_a_registered_statistic_finds_after_a_resume_what_it_reads(monkeypatch) -> None:
+    monkeypatch.setattr(
+        HistoryBuffer, "_statistics_methods", dict(HistoryBuffer._statistics_methods)
+    )
+
+    @HistoryBuffer.register_statistics
+    def oldest(buffer: HistoryBuffer, window_size: int) -> float:
+        return float(buffer._log_history[-window_size:][0])
+
+    history, resumed = HistoryBuffer(), HistoryBuffer()
+    for number in range(3000):
+        history.update(number)
+        if number % 100 == 99:
+            history.statistics("oldest", window_size=500)
+
+    state = history.state_dict()
+    resumed.load_state_dict(state)
+
+    assert resumed.statistics("oldest", window_size=500) == 2500
+    assert len(state["values"]) == 500

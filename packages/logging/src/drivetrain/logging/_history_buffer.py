@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 StatisticT = TypeVar("StatisticT", bound=Callable[..., Any])
 
 SHORT = 64  # entries up to which Python adds quicker than NumPy starts
-RECENT = 8 * BLOCK  # entries that stay out of the totals, and in a state: 8,192 to 9,215
+RECENT = 8 * BLOCK  # entries that stay out of the totals, so that a state can hold them
+UNASKED = 64  # entries that a state holds for windows that nobody has asked for yet
 
 
 class HistoryBuffer:
@@ -70,6 +71,9 @@ class HistoryBuffer:
                 f"HistoryBuffer: max_length must be at least 1, got {max_length}"
             )
         self._max_length = max_length
+        self._widest = 0  # the longest window that was asked for
+        self._asked_at: int | None = None  # entries logged when a window was asked for last
+        self._is_within_window = False  # while a statistic works that was given its window
         self._restart(Totals(), log_history, count_history)
 
     def _restart(self, before: Totals, values: Sequence[Any], counts: Sequence[Any]) -> None:
@@ -209,9 +213,17 @@ class HistoryBuffer:
             self._settle()
         if not self._values:
             raise ScalarValueError("HistoryBuffer: nothing was logged yet, so it has no statistics")
+        self._ask(window_size or 0)
         if window_size is None or window_size >= self._dropped + len(self._values):
             return None
         return min(window_size, self._max_length)
+
+    def _ask(self, window_size: int) -> None:
+        """Note what is read of this history: a state holds what the same reader needs later."""
+        self._asked_at = self._dropped + len(self._values)
+        # A window over all that was logged is read from the totals: it needs no entries.
+        if window_size > self._widest and window_size != self._asked_at:
+            self._widest = window_size
 
     def mean(self, window_size: int | None = None) -> np.float64:
         """Return the sum of the last values over the sum of their counts.
@@ -278,6 +290,8 @@ class HistoryBuffer:
     @property
     def _log_history(self) -> np.ndarray:
         self._settle()
+        if not self._is_within_window:  # who reads everything may look at all of it again
+            self._ask(RECENT)
         return newest(self._values, self._max_length)
 
     @property
@@ -345,28 +359,49 @@ class HistoryBuffer:
                 + f"  Registered:    {', '.join(known)}\n"
                 "  Your own?      Decorate it with @HistoryBuffer.register_statistics."
             )
-        return method(self, *args, **kwargs)
+        window_size = kwargs.get("window_size", args[0] if args else None)
+        if type(window_size) is not int or window_size < 1:
+            return method(self, *args, **kwargs)
+        self._settle()
+        self._ask(window_size)
+        self._is_within_window = True
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._is_within_window = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, of one size however long the run is.
+        """Return what a resumed run needs, however long the run is.
 
-        Up to 9,215 of the newest entries come one by one, so windows up to 8,192 go on exactly;
-        older ones come as their sums and extremes, so statistics over everything do, too.
+        The entries that the windows of this run reach come one by one: as many as the longest
+        window that was asked for (at least 64, at most 8,192), and those since the last question.
+        Older ones come as their sums and extremes, so statistics over everything go on exactly.
 
         Returns:
             Plain numbers, and tensors where torch is loaded (lists otherwise).
         """
         self._settle()
         self._sum_up()
-        start = self._before.length - self._dropped
+        before = self._before.copy()
+        start = max(len(self._values) - self._needed(), before.length - self._dropped)
+        before.add(self._values, self._counts, before.length - self._dropped, start)
         counts = self._counts[start:]
         all_one = counts.count(1.0) == len(counts)
         return {
             "values": _portable(self._values[start:]),
             "counts": None if all_one else _portable(counts),
-            "before": asdict(self._before),
+            "before": asdict(before),
             "max_length": self._max_length,
+            "widest": self._widest,
+            "asked_at": self._asked_at,
         }
+
+    def _needed(self) -> int:
+        """How many of the newest entries the next question may reach; nobody asked yet: all."""
+        if self._asked_at is None:
+            return RECENT
+        since = self._dropped + len(self._values) - self._asked_at
+        return min(max(self._widest, UNASKED) + since, RECENT)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where the buffer stood that gave ``state``.
@@ -378,6 +413,7 @@ class HistoryBuffer:
             self._max_length = int(state["max_length"])
             values, counts = state["values"], state["counts"]
             before = Totals(**state["before"])
+            self._widest, self._asked_at = state.get("widest", 0), state.get("asked_at")
         except (KeyError, TypeError) as err:
             raise StateError(
                 f"this is no state of a HistoryBuffer: {type(state).__name__} "
@@ -393,10 +429,12 @@ class HistoryBuffer:
             "counts": self._counts,
             "before": self._before,
             "dropped": self._dropped,
+            "asked": (self._widest, self._asked_at),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._max_length = state["max_length"]
+        self._widest, self._asked_at = state["asked"]
         self._restart(state["before"], state["values"], state["counts"])
         self._dropped = state["dropped"]
 

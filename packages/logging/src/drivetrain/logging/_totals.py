@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-BLOCK = 1024  # entries; a block is summed alone, then added: always in the same order
+BLOCK = 1024  # entries that are taken in at once; sums do not depend on it
 
 
 @dataclass
@@ -23,22 +23,32 @@ class Totals:
     maximum: float = float("-inf")
 
     def add(self, values: array[float], counts: array[float], start: int, stop: int) -> None:
-        """Take in the entries from ``start`` to ``stop``, block by block."""
+        """Take in the entries from ``start`` to ``stop``, one after the other.
+
+        So sums are the same bit for bit wherever a history was cut: at a block, or by a resume.
+        """
+        if start >= stop:
+            return
         import numpy as np  # heavy: who only writes a log, or a line, does not pay for it
 
-        value_view, count_view = np.frombuffer(values), np.frombuffer(counts)
-        for begin in range(start, stop, BLOCK):
-            block = value_view[begin : min(begin + BLOCK, stop)]
-            self.weighted_sum += float(block.sum())
-            self.count += float(count_view[begin : min(begin + BLOCK, stop)].sum())
-            # numpy's, not Python's: a nan has to stay visible
-            self.minimum = float(np.minimum(self.minimum, block.min()))
-            self.maximum = float(np.maximum(self.maximum, block.max()))
+        part = np.frombuffer(values)[start:stop]
+        self.weighted_sum = _add_in_order(self.weighted_sum, part)
+        self.count = _add_in_order(self.count, np.frombuffer(counts)[start:stop])
+        # numpy's, not Python's: a nan has to stay visible
+        self.minimum = float(np.minimum(self.minimum, part.min()))
+        self.maximum = float(np.maximum(self.maximum, part.max()))
         self.length += stop - start
 
     def copy(self) -> Totals:
         """Return totals that can grow on their own."""
         return Totals(**asdict(self))
+
+
+def _add_in_order(total: float, part: np.ndarray) -> float:
+    """Add as a loop would; ``sum`` of numpy and of Python add in an order of their own."""
+    import numpy as np  # heavy: see above
+
+    return float(np.add.accumulate(np.concatenate(([total], part)))[-1])
 
 
 def newest(series: array[float], window: int) -> np.ndarray:
