@@ -25,6 +25,18 @@ def test_every_name_of_the_table_imports(root: Path) -> None:
     assert missing == []
 
 
+def test_no_strategy_or_optimizer_wrapper_is_missing_from_the_table(root: Path) -> None:
+    homes = set(rows(root).values())
+    missing = [
+        f"{module}.{name}"
+        for module in ("drivetrain.dist", "drivetrain.dist.strategy", "drivetrain.optim")
+        for name in importlib.import_module(module).__all__
+        if name.endswith(("Strategy", "OptimWrapper", "EngineWrapper", "ModelWrapper"))
+        and f"{module}.{name}" not in homes
+    ]
+    assert missing == []
+
+
 def test_the_table_is_large_and_names_each_once(root: Path) -> None:
     text = (root / "docs" / "reference" / "names.md").read_text(encoding="utf-8")
     assert len(ROWS.findall(text)) == len(rows(root)) > 400
