@@ -16,6 +16,7 @@ from drivetrain.registry import (
     DefaultScope,
     NodeError,
     Registry,
+    RegistryError,
     build_from_cfg,
     build_model_from_cfg,
     build_runner_from_cfg,
@@ -398,3 +399,14 @@ def test_an_error_shows_the_place_that_a_node_knows() -> None:
 
     with pytest.raises(KeyError, match=r"(?s)no 'Nope'.*Config: +train.py:7"):
         Registry("m", scope="ex").build(Node(type="Nope"))
+
+
+def test_a_list_of_models_without_torch_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr("drivetrain.registry._build.import_object", lambda path: None)
+    models = Registry("model", build_func=build_model_from_cfg, scope="no_torch")
+    models.register_module(name="Part", module=dict)
+
+    with pytest.raises(ImportError, match="torch is not installed") as caught:
+        models.build([{"type": "Part"}])
+
+    assert isinstance(caught.value, RegistryError)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from drivetrain.registry._discovery import import_object
-from drivetrain.registry._errors import NodeError, RegistryError, UsageError
+from drivetrain.registry._errors import (
+    MissingPrerequisiteError,
+    NodeError,
+    RegistryError,
+    UsageError,
+)
 from drivetrain.registry._node import (
     arguments_of,
     is_node,
@@ -81,6 +86,9 @@ def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = 
         cfg: A node, or a list of nodes.
         registry: As for ``build_from_cfg``.
         default_args: As for ``build_from_cfg``; for a list, of each of its nodes.
+
+    Raises:
+        MissingPrerequisiteError: If a list is to be built, and torch is not installed.
     """
     if not isinstance(cfg, (list, tuple)):
         return build_from_cfg(cfg, registry, default_args)
@@ -95,6 +103,11 @@ def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = 
     if container is None:
         # Not imported by name: this package needs no torch, a list of models does.
         container = import_object("torch.nn.Sequential")
+    if container is None:
+        raise MissingPrerequisiteError(
+            "a list of models becomes a torch.nn.Sequential, and torch is not installed.",
+            [("To do:", "pip install torch, or build the nodes one by one")],
+        )
     return container(*modules)
 
 
