@@ -106,7 +106,7 @@ def build_model_from_cfg(cfg: Any, registry: Registry[Any], default_args: Any = 
     if container is None:
         raise MissingPrerequisiteError(
             "a list of models becomes a torch.nn.Sequential, and torch is not installed.",
-            [("To do:", "pip install torch, or build the nodes one by one")],
+            (("To do:", "pip install torch, or build the nodes one by one"),),
         )
     return container(*modules)
 
