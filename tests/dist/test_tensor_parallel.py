@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from drivetrain import dist
 from drivetrain.dist import _data_share
 from drivetrain.dist._sharding import shard_model
+from drivetrain.dist.strategy._shards import gathered, map_tensors
 
 MESH = {"tensor": 2}
 
@@ -115,6 +117,28 @@ def test_ranks_that_share_a_batch_have_one_share_of_the_data(ranks: Any) -> None
     whole = ["sample 0", "sample 1", "sample 2"]
     assert ranks(_shares) == [((0, 2), (0, 1), whole), ((1, 2), (0, 1), None)]
     assert dist.get_data_share() == (0, 1)
+
+
+def _put_together() -> tuple[bool, list[str]]:
+    torch.manual_seed(0)
+    whole = Net().state_dict()
+    torch.manual_seed(0)
+    model = shard_model(Net(), mesh={"shard": 2, **MESH}, tensor_parallel=WITH_WORDS)
+    told: list[str] = []
+    log = logging.getLogger("torch.distributed.tensor._redistribute")
+    listener = logging.Handler()
+    listener.emit = lambda record: told.append(record.getMessage())
+    log.addHandler(listener)
+    try:
+        saved = map_tensors(model.state_dict(), gathered(keep=True))
+    finally:
+        log.removeHandler(listener)
+    return all(torch.equal(saved[name], value) for name, value in whole.items()), told
+
+
+@pytest.mark.slow
+def test_saving_puts_layers_together_exactly_and_gives_no_advice_on_speed(four_ranks: Any) -> None:
+    assert four_ranks(_put_together) == [(True, [])] * 4
 
 
 def _four() -> tuple[tuple[int, int], float]:
