@@ -82,6 +82,7 @@ class BaseDataset(Dataset):
         lazy_init: bool = False,
         max_refetch: int = 1000,
     ) -> None:
+        self._check_kinds(ann_file, data_root, data_prefix, max_refetch)
         self.ann_file = ann_file
         self._metainfo = self._load_metainfo(copy.deepcopy(metainfo))
         self.data_root = data_root
@@ -202,7 +203,7 @@ class BaseDataset(Dataset):
             The entry with ``data_prefix`` before its paths. A subclass may return several.
 
         Raises:
-            AnnotationError: If a field named in ``data_prefix`` is missing.
+            AnnotationError: If a field named in ``data_prefix`` is missing, or no text.
         """
         if self.data_prefix:
             _require(self.ann_file, "an entry of 'data_list'", raw_data_info, dict, "a mapping")
@@ -211,6 +212,11 @@ class BaseDataset(Dataset):
                 raise AnnotationError(
                     f"{self.ann_file}: data_prefix names the field {key!r}, which an entry lacks. "
                     f"Its fields: {sorted(raw_data_info)}"
+                )
+            if not isinstance(raw_data_info[key], str | os.PathLike):
+                raise AnnotationError(
+                    f"{self.ann_file}: data_prefix names the field {key!r}, which must be a path; "
+                    f"an entry has {raw_data_info[key]!r} there"
                 )
             raw_data_info[key] = os.path.join(prefix, raw_data_info[key])
         return raw_data_info
@@ -395,6 +401,24 @@ class BaseDataset(Dataset):
                 )
             if root and not is_abs(prefix):
                 self.data_prefix[key] = os.path.join(root, prefix)
+
+    @classmethod
+    def _check_kinds(
+        cls, ann_file: Any, data_root: Any, data_prefix: Any, max_refetch: Any
+    ) -> None:
+        """Refuse what would fail later, where nobody sees which argument it was."""
+        paths = str | os.PathLike | None
+        wanted: list[tuple[str, Any, Any, str]] = [
+            ("ann_file", ann_file, paths, "a path"),
+            ("data_root", data_root, paths, "a path"),
+            ("data_prefix", data_prefix, Mapping, "a mapping of fields to folders"),
+            ("max_refetch", max_refetch, int, "an integer"),
+        ]
+        for name, value, kind, words in wanted:
+            if not isinstance(value, kind):
+                raise DatasetArgumentError(
+                    f"{cls.__name__}: {name} should be {words}, got {value!r}"
+                )
 
     def _rand_another(self) -> int:
         return int(np.random.randint(0, len(self)))

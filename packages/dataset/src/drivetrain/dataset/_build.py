@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
@@ -155,6 +155,10 @@ def _build_batching(options: dict[str, Any], dataset: Any, seed: int | None) -> 
     if isinstance(sampler, Mapping):
         with building("sampler"):
             sampler = _build_sampler(sampler, dataset=dataset, data_source=dataset, seed=seed)
+    if sampler is not None and not isinstance(sampler, Iterable):
+        raise LoaderConfigError(
+            f"'sampler' of a dataloader is a sampler or its node, got {sampler!r}"
+        )
     batch_sampler = options.pop("batch_sampler", None)
     if batch_sampler is None:
         return {"sampler": sampler}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from drivetrain.dataset._errors import DatasetArgumentError, transform_error
@@ -26,6 +26,12 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Mapping[str, Any] | Transform] | None) -> None:
+        if transforms is not None and (
+            isinstance(transforms, Mapping | str) or not isinstance(transforms, Iterable)
+        ):
+            raise DatasetArgumentError(
+                f"a pipeline is a list of transforms or their nodes, got {transforms!r}"
+            )
         self.transforms: list[Transform] = []
         for position, transform in enumerate(transforms or ()):
             with building(f"pipeline[{position}]"):

@@ -144,12 +144,23 @@ class KeyedDataLoader(DataLoader):
         The number of workers may have changed; with ``DefaultSampler`` and ``InfiniteSampler``
         also the number of ranks and the batch size.
 
+        Args:
+            state_dict: What :meth:`state_dict` returned; plain integers.
+
         Raises:
-            LoaderConfigError: If the dataset is iterable, and so has no position.
+            LoaderConfigError: If the dataset is iterable, and so has no position; or if a number
+                is missing or negative.
         """
         order = self._positioned_order()
+        for name in ("seed", "epoch", "samples", "batches"):
+            number = state_dict.get(name)
+            if not isinstance(number, int) or (name != "seed" and number < 0):
+                raise LoaderConfigError(
+                    f"load_state_dict: {name!r} must be an integer from 0 on, got {number!r}. "
+                    "Pass what state_dict() of a loader returned; nothing has changed."
+                )
         self.reseed(state_dict["seed"])
-        if state_dict["sampler_seed"] is not None and hasattr(order.sampler, "seed"):
+        if state_dict.get("sampler_seed") is not None and hasattr(order.sampler, "seed"):
             order.sampler.seed = state_dict["sampler_seed"]
         order.set_epoch(state_dict["epoch"])
         if not order.skip_samples(state_dict["samples"]):

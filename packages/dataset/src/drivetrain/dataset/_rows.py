@@ -40,6 +40,8 @@ def rows_of(indices: int | Sequence[int], size: int) -> Sequence[int]:
 
 def _row(index: Any, size: int) -> int:
     try:
+        if isinstance(index, bool):  # a mask would silently choose rows 0 and 1
+            raise TypeError
         row = operator.index(index)
     except TypeError:
         raise DatasetArgumentError(

@@ -174,9 +174,12 @@ class KeyedDataset:
 
     def _note(self, err: Exception, index: Any, epoch: int) -> None:
         """Let the traceback tell which sample failed, also out of a worker."""
+        kind = type(self.dataset).__name__
+        note = f"while making sample {index} of {kind}, in epoch {epoch}"
         if hasattr(err, "add_note"):  # from Python 3.11 on
-            kind = type(self.dataset).__name__
-            err.add_note(f"while making sample {index} of {kind}, in epoch {epoch}")
+            err.add_note(note)
+        elif len(err.args) == 1 and isinstance(err.args[0], str):  # before, no notes are shown
+            err.args = (f"{err.args[0]}\n{note}",)
 
     def _key(self, epoch: int, occurrence: Any, index: Any) -> int:
         if epoch != self._epoch:

@@ -86,6 +86,11 @@ class Evaluator:
                 return
             data_samples = first_samples(data_samples, keep, num_samples)
             data_batch = first_samples(data_batch, keep, num_samples)
+        if data_samples is None or isinstance(data_samples, int | float):
+            raise EvaluatorConfigError(
+                "Evaluator.process: data_samples holds the predictions for one batch, got "
+                f"{data_samples!r}. Does forward(mode='predict') of the model return them?"
+            )
         samples = _as_dicts(data_samples)
         for metric in self.metrics:
             metric.process(data_batch, samples)

@@ -107,10 +107,15 @@ class BaseMetric(metaclass=ABCMeta):
             Names, with prefix, and values; the same on every rank.
 
         Raises:
+            MetricOptionError: If ``size`` is negative or no integer.
             MetricResultError: If ``compute_metrics`` returns no mapping.
             EmptyResultsError: If it fails, and there are no results.
             RankFailedError: On other ranks, if computing failed on rank 0.
         """
+        if not isinstance(size, int) or size < 0:
+            raise MetricOptionError(
+                f"{type(self).__name__}.evaluate: size is the length of the dataset, got {size!r}"
+            )
         if not self.results:
             print_log(
                 f"{type(self).__name__} got empty `self.results`. Does its `process` append what "

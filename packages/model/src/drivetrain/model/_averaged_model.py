@@ -40,9 +40,10 @@ class BaseAveragedModel(nn.Module, ABC):
         update_buffers: bool = False,
     ) -> None:
         super().__init__()
-        if interval < 1:
+        if not isinstance(interval, int) or interval < 1:
             raise ModelArgumentError(
-                f"{type(self).__name__}: interval must be at least 1, got {interval}"
+                f"{type(self).__name__}: interval must be at least 1, got {interval}; "
+                "it counts calls"
             )
         self.module = self._copy_of(model).requires_grad_(False)
         if device is not None:
@@ -276,7 +277,7 @@ class MomentumAnnealingEMA(ExponentialMovingAverage):
         update_buffers: bool = False,
     ) -> None:
         super().__init__(model, momentum, interval, device, update_buffers)
-        if gamma <= 0:
+        if not gamma > 0:
             raise ModelArgumentError(
                 f"{type(self).__name__}: gamma must be greater than 0, got {gamma}"
             )

@@ -12,15 +12,17 @@ _SHOWN_ITEMS = 6
 
 def note_batch(err: Exception, model: nn.Module, mode: str, data: Any) -> None:
     """Let the traceback of ``err`` tell the shapes and types that ``forward`` was given."""
-    if not hasattr(err, "add_note"):  # from Python 3.11 on
-        return
     parameter = next(model.parameters(), None)
     own = "" if parameter is None else f", whose parameters are {parameter.dtype}"
-    err.add_note(
+    note = (
         f"In {type(model).__name__}.forward(mode={mode!r}){own}, on the batch {_outline(data)}. "
         "Shapes and types come from the dataset's pipeline, the collate_fn, and the model's "
         "data_preprocessor."
     )
+    if hasattr(err, "add_note"):  # from Python 3.11 on
+        err.add_note(note)
+    elif len(err.args) == 1 and isinstance(err.args[0], str):  # before, a traceback shows no notes
+        err.args = (f"{err.args[0]}\n{note}",)
 
 
 def _outline(data: Any) -> str:

@@ -42,6 +42,11 @@ def stack_batch(
         raise BatchError("stack_batch: the list of tensors is empty")
     if pad_size_divisor < 0:
         raise BatchError(f"stack_batch: pad_size_divisor is a length, got {pad_size_divisor}")
+    for position, tensor in enumerate(tensor_list):
+        if not isinstance(tensor, Tensor):
+            raise ModelTypeError(
+                f"stack_batch: item {position} must be a tensor, got {type(tensor).__name__}"
+            )
     shapes = [tuple(tensor.shape) for tensor in tensor_list]
     first = shapes[0]
     if any(len(shape) != len(first) for shape in shapes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from torch import Tensor, nn
@@ -237,6 +238,13 @@ class DefaultOptimWrapperConstructor:
             )
         return self.base_lr * mult
 
+    @staticmethod
+    def _require_numbers(where: str, factors: Mapping[str, Any]) -> None:
+        for name, factor in factors.items():
+            is_number = isinstance(factor, int | float) and isfinite(factor)
+            if str(name).endswith("_mult") and factor is not None and not is_number:
+                raise ParamwiseError(f"{where}.{name} must be a finite number, got {factor!r}")
+
     def _validate_cfg(self) -> None:
         where = "optim_wrapper.paramwise_cfg"
         if type(self) is DefaultOptimWrapperConstructor:
@@ -257,6 +265,9 @@ class DefaultOptimWrapperConstructor:
                     f"{where}.custom_keys[{key!r}] must be a dict such as dict(lr_mult=0.1), "
                     f"got {custom!r}"
                 )
+        self._require_numbers(where, {k: v for k, v in self.paramwise_cfg.items() if k in _RULES})
+        for key, custom in custom_keys.items():
+            self._require_numbers(f"{where}.custom_keys[{key!r}]", custom)
         decaying = [rule for rule in self.paramwise_cfg if str(rule).endswith("decay_mult")]
         decaying += [
             f"custom_keys[{k!r}].decay_mult" for k, c in custom_keys.items() if "decay_mult" in c

@@ -14,7 +14,12 @@ from torch.nn.utils import (
     get_total_norm,
 )
 
-from drivetrain.optim._errors import OptimArgumentError, OptimTypeError
+from drivetrain.optim._errors import OptimArgumentError, OptimTypeError, nearest
+
+_OPTIONS = {
+    "norm": {"max_norm", "norm_type", "error_if_nonfinite", "foreach"},
+    "value": {"clip_value", "foreach"},
+}
 
 
 class GradientClipper:
@@ -52,6 +57,16 @@ class GradientClipper:
                 f"clip_grad: by {kind} needs {limits[kind]!r}, got {dict(settings)}"
             )
         limit = arguments[limits[kind]]
+        if not isinstance(limit, int | float | Tensor) or isinstance(limit, bool):
+            raise OptimTypeError(
+                f"clip_grad: {limits[kind]!r} must be a number, got {type(limit).__name__}"
+            )
+        unknown = sorted(arguments.keys() - _OPTIONS[kind])
+        if unknown:
+            raise OptimArgumentError(
+                f"clip_grad: by {kind} has no option {unknown[0]!r}."
+                f"{nearest(unknown[0], _OPTIONS[kind])} Known: {', '.join(sorted(_OPTIONS[kind]))}"
+            )
         if isinstance(limit, int | float) and not limit >= 0:
             raise OptimArgumentError(
                 f"clip_grad: {limits[kind]!r} must not be negative, got {limit}. To log the norm "

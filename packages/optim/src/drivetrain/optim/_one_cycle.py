@@ -125,6 +125,12 @@ def _set_levels(
     div_factor: float,
     final_div_factor: float,
 ) -> None:
+    given = [eta_max] if isinstance(eta_max, int | float) else list(eta_max)
+    if any(math.isnan(number) for number in (*given, div_factor, final_div_factor)):
+        raise ScheduleError(
+            f"OneCycle: eta_max, div_factor and final_div_factor must be numbers, got {eta_max}, "
+            f"{div_factor} and {final_div_factor}"
+        )
     groups = optimizer.param_groups
     peaks = list(eta_max) if isinstance(eta_max, Sequence) else [eta_max] * len(groups)
     if len(peaks) != len(groups):

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 from typing import Any
 
 from torch import Tensor, nn
@@ -97,6 +98,18 @@ class BaseOptimWrapper(ABC):
         return {"momentum": [_momentum(group) for group in self.optimizer.param_groups]}
 
 
+def _require_finite_settings(owner: str, optimizer: Optimizer) -> None:
+    """Refuse what some optimizers of torch let through, and every parameter would become NaN of."""
+    for index, group in enumerate(optimizer.param_groups):
+        for key in ("lr", "weight_decay"):
+            value = group.get(key)
+            if isinstance(value, float) and not isfinite(value):
+                raise OptimArgumentError(
+                    f"{owner}: {key!r} of parameter group {index} is {value}. Set a finite number "
+                    "in the optimizer's node, and in the factors of paramwise_cfg."
+                )
+
+
 def _momentum(group: Mapping[str, Any]) -> float:
     if "momentum" in group:
         return group["momentum"]
@@ -117,6 +130,11 @@ class OptimWrapper(BaseOptimWrapper):
         check_loss: Refuse a loss that is infinite or not a number before anything is computed from
             it, where looking at it costs nothing: on a CPU. On other devices a look in each step
             would wait for them; there the log shows it, and ``NaNWatchHook`` finds its origin.
+
+    Raises:
+        OptimTypeError: If ``optimizer`` is no optimizer, or a count or limit is of a wrong type.
+        OptimArgumentError: If a count is below 1, ``clip_grad`` cannot work, or a parameter group
+            has a learning rate or weight decay that is infinite or not a number.
 
     Note:
         With accumulation, run the forward pass inside :meth:`optim_context`: a data-parallel model
@@ -148,6 +166,7 @@ class OptimWrapper(BaseOptimWrapper):
                 f"{type(self).__name__}: optimizer must be a torch.optim.Optimizer, "
                 f"got {type(optimizer).__name__}"
             )
+        _require_finite_settings(type(self).__name__, optimizer)
         plan = AccumulationPlan(accumulative_counts)
         clipper = None if clip_grad is None else GradientClipper(clip_grad)
         super().__init__(optimizer)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -73,6 +74,9 @@ class _ParamScheduler(ABC):
                 "build_param_schedulers do it"
             )
         self._check_range(begin, end, last_step)
+        for name, value in vars(self).items():  # those of the subclass, which sets them first
+            if any(isinstance(n, float) and isnan(n) for n in _numbers_in(value)):
+                raise ScheduleError(f"{type(self).__name__}: {name} must be a number, got {value}")
         self.optimizer = optimizer
         self.param_name = param_name
         self.begin = begin
@@ -261,6 +265,10 @@ def unchanged_on_error(optimizer: Any) -> Iterator[None]:
             group.clear()
             group.update(settings)
         raise
+
+
+def _numbers_in(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _differ(ours: Any, theirs: Any) -> bool:

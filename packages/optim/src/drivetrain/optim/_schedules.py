@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from drivetrain.optim._errors import ScheduleError
@@ -100,6 +101,12 @@ class MultiStepParamScheduler(_ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
+        if not isinstance(milestones, Sequence) or not all(
+            isinstance(m, Integral) for m in milestones
+        ):
+            raise ScheduleError(
+                f"{type(self).__name__}: milestones must be a list of integers, got {milestones!r}"
+            )
         if list(milestones) != sorted(milestones) or any(m < 0 for m in milestones):
             raise ScheduleError(
                 f"{type(self).__name__}: milestones must increase, and none be negative, "

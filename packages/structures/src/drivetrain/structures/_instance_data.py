@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,8 @@ class InstanceData(BaseDataElement):
         if isinstance(item, list):
             item = np.array(item, dtype=None if item else np.int64)
         if isinstance(item, np.ndarray):
+            if item.dtype.kind not in "biu":
+                raise FieldTypeError(f"indices must be integers or booleans, got {item.dtype}")
             item = torch.from_numpy(item if item.dtype == bool else item.astype(np.int64))
         if not isinstance(item, torch.Tensor):
             raise FieldTypeError(
@@ -130,6 +132,11 @@ class InstanceData(BaseDataElement):
             return item
         if item.is_floating_point() or item.is_complex():
             raise FieldTypeError(f"indices must be integers or booleans, got {item.dtype}")
+        if item.is_cpu and item.numel():  # elsewhere a look would wait for the device
+            low, high = int(item.min()), int(item.max())
+            if low < -len(self) or high >= len(self):
+                wrong = low if low < -len(self) else high
+                raise ElementIndexError(f"index {wrong} is out of range for {len(self)} instances")
         return item.long()
 
 
@@ -157,9 +164,9 @@ def _take(value: Any, index: torch.Tensor) -> Any:
 def _joined(name: str, values: list[Any]) -> Any:
     first = values[0]
     if isinstance(first, torch.Tensor):
-        return torch.cat(values, dim=0)
+        return _concatenated(name, values, torch.cat)
     if isinstance(first, np.ndarray):
-        return np.concatenate(values, axis=0)
+        return _concatenated(name, values, np.concatenate)
     if isinstance(first, str):
         return "".join(values)
     if isinstance(first, (list, tuple)):
@@ -169,6 +176,14 @@ def _joined(name: str, values: list[Any]) -> Any:
     raise FieldTypeError(
         f"{name!r} cannot be joined: {type(first).__name__} has no static method cat"
     )
+
+
+def _concatenated(name: str, values: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    try:
+        return join(values)
+    except (RuntimeError, TypeError, ValueError) as err:
+        shapes = [tuple(value.shape) if hasattr(value, "shape") else value for value in values]
+        raise FieldShapeError(f"cat: {name!r} cannot be joined, its shapes are {shapes}") from err
 
 
 def _require_same_fields(instances_list: Sequence[InstanceData]) -> None:
