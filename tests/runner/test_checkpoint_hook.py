@@ -292,3 +292,58 @@ def test_a_run_that_keeps_its_checkpoints_in_a_store_is_resumed_from_there(
     names = CheckpointFolder(f"memory://resumed_{async_save}/work").names()
     assert [name for name in names if name.startswith("epoch")] == ["epoch_3.pth"]
     assert runner.iter == 15
+
+
+class AtStart(Hook):
+    """Note the iteration that training begins at."""
+
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if not self.seen:
+            self.seen.append(runner.iter)
+
+
+@pytest.mark.parametrize("has_pointer", [True, False], ids=["its work dir", "another machine"])
+def test_a_store_that_needs_backend_args_is_resumed_from(
+    make_runner, tmp_path, has_pointer
+) -> None:
+    """Without the protocol in the arguments, the address is a path that no disk has."""
+    hook = {
+        "type": "CheckpointHook",
+        "interval": 1,
+        "out_dir": f"/shelf_with_{has_pointer}",
+        "backend_args": {"backend": "fsspec", "protocol": "memory"},
+    }
+    train_cfg = {"by_epoch": True, "max_epochs": 2}
+    make_runner(train_cfg=train_cfg, default_hooks={"checkpoint": dict(hook)}).train()
+    if not has_pointer:
+        (tmp_path / "work" / "last_checkpoint").unlink()
+
+    train_cfg = {"by_epoch": True, "max_epochs": 3}
+    runner = make_runner(train_cfg=train_cfg, default_hooks={"checkpoint": dict(hook)}, resume=True)
+    resumed_at: list[int] = []
+    runner.register_hook(AtStart(resumed_at))
+    runner.train()
+
+    assert not Path(hook["out_dir"]).exists()
+    assert (resumed_at, runner.iter) == ([10], 15)
+
+
+def test_a_checkpoint_is_no_larger_after_many_iterations_than_after_few(
+    make_runner, tmp_path
+) -> None:
+    make_runner(
+        train_cfg={"by_epoch": True, "max_epochs": 300},
+        default_hooks={
+            "checkpoint": {"type": "CheckpointHook", "interval": 20},
+            "logger": {"type": "LoggerHook", "interval": 5},
+        },
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+    ).train()
+
+    sizes = {n: (tmp_path / "work" / f"epoch_{n}.pth").stat().st_size for n in (20, 40, 300)}
+    assert sizes[300] <= sizes[20] + 2048 and sizes[300] <= sizes[40] + 1024, sizes

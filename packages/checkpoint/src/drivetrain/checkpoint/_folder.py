@@ -53,6 +53,8 @@ class CheckpointFolder:
     Args:
         path: The folder. It is made by the first `write`.
         backend_args: Which storage backend to use, see `drivetrain.fileio.get_file_backend`.
+        elsewhere_args: The same for paths outside of this folder, where the pointer may lead; by
+            default ``backend_args``.
 
     Attributes:
         skipped: Path and reason of each file that the last call of `latest` passed over.
@@ -66,10 +68,15 @@ class CheckpointFolder:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], backend_args: Mapping[str, Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        backend_args: Mapping[str, Any] | None = None,
+        *,
+        elsewhere_args: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.backend_args = backend_args
+        self.elsewhere_args = backend_args if elsewhere_args is None else elsewhere_args
         self.skipped: list[tuple[str, str]] = []
         self._cleaned = False
 
@@ -252,7 +259,9 @@ class CheckpointFolder:
 
     def _backend_of(self, path: str) -> BaseStorageBackend:
         """The store of a path; a pointer may lead from a disk to a store."""
-        return get_file_backend(path, backend_args=self.backend_args, enable_singleton=True)
+        is_here = path == self.path or path.startswith(os.path.join(self.path, ""))
+        args = self.backend_args if is_here else self.elsewhere_args
+        return get_file_backend(path, backend_args=args, enable_singleton=True)
 
     @property
     def _is_local(self) -> bool:
@@ -277,7 +286,7 @@ class CheckpointFolder:
                 self.skipped.append((target, "the pointer names it, but it does not exist"))
             elsewhere = re.split(r"[/\\][^/\\]*$", target)[0]
             if elsewhere not in (target, self.path):
-                yield from CheckpointFolder(elsewhere, self.backend_args)._others()
+                yield from CheckpointFolder(elsewhere, self.elsewhere_args)._others()
         yield from self._others()
 
     def _others(self) -> Iterator[str]:

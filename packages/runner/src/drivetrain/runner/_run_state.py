@@ -20,6 +20,7 @@ from drivetrain.dist import broadcast_object, is_main_process, load_random_state
 from drivetrain.fileio import join_path
 from drivetrain.logging import MessageHub
 from drivetrain.runner.__about__ import __version__
+from drivetrain.runner._checkpoint_store import folder_of_run, newest_in_store, within_reach
 from drivetrain.runner._hook_list import HookList
 from drivetrain.runner._progress import Progress
 from drivetrain.runner._rank_state import gather_rank_states, load_rank_state
@@ -84,10 +85,13 @@ class RunState(RunFacts):
         """Newest good checkpoint of the work dir; rank 0 looks, and all ranks take its answer."""
         found: str | None = None
         if is_main_process():
-            folder = CheckpointFolder(self.work_dir)
-            found = folder.latest()
-            for path, reason in folder.skipped:
-                self.logger.warning(f"Passed over {path}: {reason}")
+            hooks = self._hook_list.hooks
+            store = newest_in_store(self.work_dir, hooks)
+            for folder in (folder_of_run(self.work_dir, hooks), store):
+                if folder is not None and found is None:
+                    found = folder.latest()
+                    for path, reason in folder.skipped:
+                        self.logger.warning(f"Passed over {path}: {reason}")
         found = broadcast_object(found)
         if found is None:
             self.logger.info(
@@ -115,15 +119,16 @@ class RunState(RunFacts):
         fresh = scheduled_values(self.optim_wrapper)
         self.is_resuming = True
         try:
-            checkpoint = self.strategy.resume(
-                filename,
-                resume_optimizer=resume_optimizer,
-                resume_param_scheduler=resume_param_scheduler,
-                map_location=map_location,
-                callback=lambda loaded: self._after_read(
-                    loaded, resume_optimizer, resume_param_scheduler
-                ),
-            )
+            with within_reach(filename, self._hook_list.hooks) as path:
+                checkpoint = self.strategy.resume(
+                    path,
+                    resume_optimizer=resume_optimizer,
+                    resume_param_scheduler=resume_param_scheduler,
+                    map_location=map_location,
+                    callback=lambda loaded: self._after_read(
+                        loaded, resume_optimizer, resume_param_scheduler
+                    ),
+                )
         finally:
             self.is_resuming = False
         self._has_loaded = True
@@ -225,13 +230,14 @@ class RunState(RunFacts):
             The checkpoint.
         """
         self._prepare(training=False)
-        checkpoint = self.strategy.load_checkpoint(
-            filename,
-            map_location=map_location,
-            strict=strict,
-            revise_keys=list(revise_keys),
-            callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
-        )
+        with within_reach(filename, self._hook_list.hooks) as path:
+            checkpoint = self.strategy.load_checkpoint(
+                path,
+                map_location=map_location,
+                strict=strict,
+                revise_keys=list(revise_keys),
+                callback=lambda loaded: self.call_hook("after_load_checkpoint", checkpoint=loaded),
+            )
         self._has_loaded = True
         self.logger.info(f"Loaded weights from {filename}.")
         return checkpoint

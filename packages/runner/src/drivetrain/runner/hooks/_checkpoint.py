@@ -123,12 +123,25 @@ class CheckpointHook(Hook):
         """Best value so far of each metric of ``save_best`` that was reported."""
         return {best.key: best.value for best in self._best if best.value is not None}
 
+    @property
+    def has_store(self) -> bool:
+        """Whether checkpoints go elsewhere than to the work dir."""
+        return self._out_root is not None
+
+    def folder_for(self, work_dir: str) -> str:
+        """Where the checkpoints of the run of this work dir go."""
+        if self._out_root is None:
+            return work_dir
+        name = Path(work_dir).name
+        return str(join_path(self._out_root, name, backend_args=self.backend_args))
+
+    def has_in_store(self, path: str) -> bool:
+        """Whether a path is one of ``out_dir``, so that ``backend_args`` say how to reach it."""
+        return self._out_root is not None and path.startswith(f"{self._out_root.rstrip('/')}/")
+
     def before_train(self, runner: Engine) -> None:
         """Settle the folder, and say where checkpoints go."""
-        self.out_dir = runner.work_dir
-        if self._out_root is not None:
-            name = Path(runner.work_dir).name
-            self.out_dir = join_path(self._out_root, name, backend_args=self.backend_args)
+        self.out_dir = self.folder_for(runner.work_dir)
         self._folder = CheckpointFolder(self.out_dir, backend_args=self.backend_args)
         self._saved_iter = runner.progress.iter if runner.progress.iter else -1
         in_background = self._async_save
