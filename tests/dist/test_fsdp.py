@@ -344,6 +344,7 @@ def _bad(options: Any) -> str:
         ({"model_wrapper": {"wrap": {"classes": ["Block"]}}}, "is of class 'Block'"),
         ({"model_wrapper": {"wrap": {"names": [r"blocks\.\d"]}}}, "has a name like"),
         ({"model_wrapper": {"mixed_precision": {"param_dtype": "half8"}}}, "'half8' is not a type"),
+        ({"mixed_precision": {"param_typ": "bfloat16"}}, "Did you mean:  'param_dtype'"),
         ({"model_wrapper": {"mixd_precision": {}}}, "Did you mean:  'mixed_precision'"),
         ({"state_dict_cfg": "half"}, "one of full, local, sharded"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from drivetrain.dist._errors import WrapperError
 from drivetrain.dist._group import get_world_size
 from drivetrain.dist._memoryless import give_memory, named_tensors, without_memory
 from drivetrain.dist._mesh import Arrangement
-from drivetrain.dist._module_rule import ModuleRule
+from drivetrain.dist._module_rule import ModuleRule, nearest
 from drivetrain.dist._tensor_parallel import parallelize
 
 # torch.distributed.fsdp and its tensors take as long to import as torch itself: only those who
@@ -224,6 +225,13 @@ def _offload(setting: bool | Mapping[str, Any]) -> OffloadPolicy:
 def _precision(settings: Mapping[str, Any]) -> MixedPrecisionPolicy:
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
+    known = [field.name for field in dataclasses.fields(MixedPrecisionPolicy)]
+    for key in settings:
+        if key not in known:
+            raise WrapperError(
+                f"mixed_precision: unknown key {key!r}.{nearest(key, known)}\n"
+                f"  Known:  {', '.join(known)}"
+            )
     options: dict[str, Any] = {
         key: _dtype(value) if key.endswith("_dtype") else value for key, value in settings.items()
     }
