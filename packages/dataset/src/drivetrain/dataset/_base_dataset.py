@@ -231,6 +231,9 @@ class BaseDataset(Dataset):
     def get_data_info(self, idx: int) -> Entry:
         """A copy of the entry at ``idx``, which may be negative, with ``sample_idx`` added.
 
+        Args:
+            idx: Index from 0 on; a negative one counts from the end.
+
         Raises:
             IndexError: If there is no such entry.
         """
@@ -253,6 +256,9 @@ class BaseDataset(Dataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """The categories of the sample at ``idx``; needed by ``ClassBalancedDataset`` only.
 
+        Args:
+            idx: Index of the sample.
+
         Raises:
             NotImplementedError: Unless a subclass knows them.
         """
@@ -263,6 +269,9 @@ class BaseDataset(Dataset):
 
     def prepare_data(self, idx: int) -> Any:
         """The entry at ``idx``, passed through the pipeline.
+
+        Args:
+            idx: Index of the sample.
 
         Raises:
             TransformError: If a transform raised, with the sample's index and file; also an

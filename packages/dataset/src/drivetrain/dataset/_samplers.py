@@ -118,7 +118,11 @@ class DefaultSampler(_PositionedSampler):
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration: epochs differ, an epoch repeats itself."""
+        """Choose the order of the next iteration: epochs differ, an epoch repeats itself.
+
+        Args:
+            epoch: Counts from 0; same on all ranks.
+        """
         self.epoch = epoch
 
     def _of_rank(self, start: int, seed: int, epoch: int) -> Iterator[int]:
@@ -160,7 +164,11 @@ class InfiniteSampler(_PositionedSampler):
         return self.size
 
     def set_epoch(self, epoch: int) -> None:
-        """Accepted and ignored: a stream has passes, and counts them itself."""
+        """Accepted and ignored: a stream has passes, and counts them itself.
+
+        Args:
+            epoch: Not looked at.
+        """
 
     def _stream(self, position: int, seed: int) -> Iterator[int]:
         while self.size:

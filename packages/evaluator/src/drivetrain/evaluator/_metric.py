@@ -181,11 +181,23 @@ class DumpResults(BaseMetric):
     # The documented name of the second parameter is another one here.
     # pyrefly: ignore[bad-override-param-name]
     def process(self, data_batch: Any, predictions: Sequence[Any]) -> None:
-        """Keep the predictions, with their tensors on the CPU."""
+        """Keep the predictions, with their tensors on the CPU.
+
+        Args:
+            data_batch: Not looked at.
+            predictions: One per sample.
+        """
         self.results.extend(to_cpu(list(predictions)))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
-        """Write the file; there are no values."""
+        """Write the file; there are no values.
+
+        Args:
+            results: Predictions of all ranks, in the order of the dataset.
+
+        Returns:
+            An empty dict.
+        """
         dump(results, self.out_file_path)
         print_log(f"Results has been saved to {self.out_file_path}.", logger="current")
         return {}

@@ -197,11 +197,23 @@ class StochasticWeightAverage(BaseAveragedModel):
     """
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
-        """Take ``source_param`` into the mean."""
+        """Take ``source_param`` into the mean.
+
+        Args:
+            averaged_param: The average so far, changed in place.
+            source_param: The model's tensor, of the same shape and on the same device.
+            steps: Calls of ``update_parameters`` before this one.
+        """
         averaged_param.lerp_(source_param, 1 / (steps // self.interval + 1))
 
     def avg_tensors(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
-        """Take all of ``source`` into the means."""
+        """Take all of ``source`` into the means.
+
+        Args:
+            averaged: The averages so far, changed in place.
+            source: The model's tensors, in the same order, shapes and devices.
+            steps: Calls of ``update_parameters`` before this one.
+        """
         torch._foreach_lerp_(averaged, source, 1 / (steps // self.interval + 1))
 
 
@@ -237,15 +249,34 @@ class ExponentialMovingAverage(BaseAveragedModel):
         self.momentum = momentum
 
     def momentum_at(self, steps: int) -> float:
-        """Return the weight of the newest value at a step."""
+        """Return the weight of the newest value at a step.
+
+        Args:
+            steps: Calls of ``update_parameters`` before this one.
+
+        Returns:
+            A number from 0 to 1.
+        """
         return self.momentum
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
-        """Move the average of one tensor towards its present value."""
+        """Move the average of one tensor towards its present value.
+
+        Args:
+            averaged_param: The average so far, changed in place.
+            source_param: The model's tensor, of the same shape and on the same device.
+            steps: Calls of ``update_parameters`` before this one.
+        """
         averaged_param.lerp_(source_param, self.momentum_at(steps))
 
     def avg_tensors(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
-        """Move the averages of all tensors towards their present values."""
+        """Move the averages of all tensors towards their present values.
+
+        Args:
+            averaged: The averages so far, changed in place.
+            source: The model's tensors, in the same order, shapes and devices.
+            steps: Calls of ``update_parameters`` before this one.
+        """
         torch._foreach_lerp_(averaged, source, self.momentum_at(steps))
 
 
@@ -284,5 +315,12 @@ class MomentumAnnealingEMA(ExponentialMovingAverage):
         self.gamma = gamma
 
     def momentum_at(self, steps: int) -> float:
-        """Return the weight of the newest value at a step."""
+        """Return the weight of the newest value at a step.
+
+        Args:
+            steps: Calls of ``update_parameters`` before this one.
+
+        Returns:
+            A number from 0 to 1.
+        """
         return max(self.momentum, self.gamma / (self.gamma + steps))

@@ -108,11 +108,25 @@ class BaseModel(BaseModule):
         return log_vars
 
     def val_step(self, data: Any) -> Any:
-        """Return the predictions for a batch, for the evaluator."""
+        """Return the predictions for a batch, for the evaluator.
+
+        Args:
+            data: A batch, as the loader yields it: a dict, list or tuple.
+
+        Returns:
+            What ``forward(mode='predict')`` returns.
+        """
         return self._run_forward(self.data_preprocessor(data, False), mode="predict")
 
     def test_step(self, data: Any) -> Any:
-        """Return the predictions for a batch, for the evaluator."""
+        """Return the predictions for a batch, for the evaluator.
+
+        Args:
+            data: A batch, as the loader yields it: a dict, list or tuple.
+
+        Returns:
+            What ``forward(mode='predict')`` returns.
+        """
         return self._run_forward(self.data_preprocessor(data, False), mode="predict")
 
     def parse_losses(

@@ -83,7 +83,11 @@ class ConstantInit(BaseInit):
         self.val = val
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.constant_init(module, self.val, self.bias)
 
 
@@ -105,7 +109,11 @@ class XavierInit(BaseInit):
         self.distribution: Distribution = distribution
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.xavier_init(module, self.gain, self.bias, self.distribution)
 
 
@@ -125,7 +133,11 @@ class NormalInit(BaseInit):
         self.std = std
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.normal_init(module, self.mean, self.std, self.bias)
 
 
@@ -151,7 +163,11 @@ class TruncNormalInit(BaseInit):
         self.b = b
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.trunc_normal_init(module, self.mean, self.std, self.a, self.b, self.bias)
 
 
@@ -171,7 +187,11 @@ class UniformInit(BaseInit):
         self.b = b
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.uniform_init(module, self.a, self.b, self.bias)
 
 
@@ -202,7 +222,11 @@ class KaimingInit(BaseInit):
         self.distribution: Distribution = distribution
 
     def init_module(self, module: nn.Module) -> None:
-        """Initialize this module itself."""
+        """Initialize this module itself.
+
+        Args:
+            module: Its own weight and bias are filled in place, whatever its class.
+        """
         functions.kaiming_init(
             module, self.a, self.mode, self.nonlinearity, self.bias, self.distribution
         )

@@ -12,6 +12,12 @@ def merge_dict(*args: dict[Any, Any]) -> dict[Any, Any]:
 
     ``torch.fx.symbolic_trace`` records a call of it as one step, where it could not follow
     ``dict.update``.
+
+    Args:
+        *args: The dicts; none is changed.
+
+    Returns:
+        A new dict with all keys.
     """
     merged: dict[Any, Any] = {}
     for mapping in args:

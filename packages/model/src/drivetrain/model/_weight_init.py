@@ -22,7 +22,13 @@ def _tensors(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
 
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
-    """Fill weight and bias with a constant each; a module may lack one of them."""
+    """Fill weight and bias with a constant each; a module may lack one of them.
+
+    Args:
+        module: The module; what it lacks of ``weight`` and ``bias`` is left out.
+        val: Fills the weight.
+        bias: Fills the bias.
+    """
     weight, module_bias = _tensors(module)
     if weight is not None:
         nn.init.constant_(weight, val)
@@ -50,7 +56,14 @@ def xavier_init(
 
 
 def normal_init(module: nn.Module, mean: float = 0, std: float = 1, bias: float = 0) -> None:
-    """Draw the weight from a normal distribution; fill the bias."""
+    """Draw the weight from a normal distribution; fill the bias.
+
+    Args:
+        module: The module; what it lacks of ``weight`` and ``bias`` is left out.
+        mean: Mean of the weight.
+        std: Standard deviation of the weight, not negative.
+        bias: Fills the bias.
+    """
     weight, module_bias = _tensors(module)
     if weight is not None:
         nn.init.normal_(weight, mean, std)
@@ -84,7 +97,16 @@ def trunc_normal_init(
     b: float = 2,
     bias: float = 0,
 ) -> None:
-    """Draw the weight from a normal distribution cut off at ``a`` and ``b``; fill the bias."""
+    """Draw the weight from a normal distribution cut off at ``a`` and ``b``; fill the bias.
+
+    Args:
+        module: The module; what it lacks of ``weight`` and ``bias`` is left out.
+        mean: Mean before cutting.
+        std: Standard deviation before cutting.
+        a: Smallest value of the weight.
+        b: Largest value of the weight.
+        bias: Fills the bias.
+    """
     weight, module_bias = _tensors(module)
     if weight is not None:
         trunc_normal_(weight, mean, std, a, b)
@@ -93,7 +115,14 @@ def trunc_normal_init(
 
 
 def uniform_init(module: nn.Module, a: float = 0, b: float = 1, bias: float = 0) -> None:
-    """Draw the weight uniformly from ``[a, b]``; fill the bias."""
+    """Draw the weight uniformly from ``[a, b]``; fill the bias.
+
+    Args:
+        module: The module; what it lacks of ``weight`` and ``bias`` is left out.
+        a: Lower bound of the weight.
+        b: Upper bound of the weight.
+        bias: Fills the bias.
+    """
     weight, module_bias = _tensors(module)
     if weight is not None:
         nn.init.uniform_(weight, a, b)
@@ -129,7 +158,12 @@ def kaiming_init(
 
 
 def caffe2_xavier_init(module: nn.Module, bias: float = 0) -> None:
-    """Draw the weight as Caffe2's XavierFill does: uniform, keeping the variance forward."""
+    """Draw the weight as Caffe2's XavierFill does: uniform, keeping the variance forward.
+
+    Args:
+        module: The module; what it lacks of ``weight`` and ``bias`` is left out.
+        bias: Fills the bias.
+    """
     kaiming_init(
         module, a=1, mode="fan_in", nonlinearity="leaky_relu", bias=bias, distribution="uniform"
     )

@@ -93,7 +93,12 @@ class AmpOptimWrapper(OptimWrapper):
         return self._skipped_steps + on_device
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Scale the loss where the precision needs it, compute gradients, and count the pass."""
+        """Scale the loss where the precision needs it, compute gradients, and count the pass.
+
+        Args:
+            loss: Scalar tensor with a graph, unscaled.
+            **kwargs: Passed on to ``Tensor.backward``.
+        """
         if self.scales_loss:
             loss = self.loss_scaler.scale(loss)
         super().backward(loss, **kwargs)
@@ -122,7 +127,11 @@ class AmpOptimWrapper(OptimWrapper):
             self._skipped_on_device = overflowed if before is None else before + overflowed
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Return the context for the forward pass: autocast, and ``no_sync`` inside a group."""
+        """Return the context for the forward pass: autocast, and ``no_sync`` inside a group.
+
+        Args:
+            model: The model that is about to run, wrapped or not.
+        """
         device_type = first_param(self.optimizer).device.type
         if device_type != self._device_type:
             self._follow_device(device_type)
@@ -143,7 +152,11 @@ class AmpOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore optimizer and loss scale; a state without a loss scale leaves ours as it is."""
+        """Restore optimizer and loss scale; a state without a loss scale leaves ours as it is.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
         state = dict(state_dict)
         scaler = state.pop("loss_scaler", None)
         skipped = state.pop("skipped_steps", None)

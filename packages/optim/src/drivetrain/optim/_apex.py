@@ -97,7 +97,11 @@ class ApexOptimWrapper(OptimWrapper):
         return {**super().state_dict(), "apex_amp": self._amp.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore optimizer and Apex; a state without Apex leaves ours as it is."""
+        """Restore optimizer and Apex; a state without Apex leaves ours as it is.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
         state = dict(state_dict)
         amp = state.pop("apex_amp", None)
         super().load_state_dict(state)

@@ -45,7 +45,12 @@ class BaseOptimWrapper(ABC):
 
     @abstractmethod
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Compute gradients from ``loss``."""
+        """Compute gradients from ``loss``.
+
+        Args:
+            loss: Scalar tensor with a graph.
+            **kwargs: Passed on to ``Tensor.backward``.
+        """
 
     @abstractmethod
     def zero_grad(self, **kwargs: Any) -> None:
@@ -63,7 +68,11 @@ class BaseOptimWrapper(ABC):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; the argument is not changed."""
+        """Restore what :meth:`state_dict` returned; the argument is not changed.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
         state = dict(state_dict)
         base = state.pop("base_param_settings", None)
         self.optimizer.load_state_dict(state)
@@ -279,6 +288,9 @@ class OptimWrapper(BaseOptimWrapper):
 
         In a pass that does not end a group, a model that offers ``no_sync`` or
         ``set_requires_gradient_sync`` keeps its gradients to itself; otherwise nothing happens.
+
+        Args:
+            model: The model that is about to run, wrapped or not.
         """
         return _NO_CONTEXT if not self._accumulates else self._sync_context(model)
 
@@ -321,7 +333,11 @@ class OptimWrapper(BaseOptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; the argument is not changed."""
+        """Restore what :meth:`state_dict` returned; the argument is not changed.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
         state = dict(state_dict)
         accumulated = state.pop("accumulated", None)
         super().load_state_dict(state)
@@ -346,7 +362,11 @@ class OptimWrapper(BaseOptimWrapper):
         }
 
     def load_accumulated_state(self, state: Mapping[str, Any]) -> None:
-        """Go on inside the group that :meth:`accumulated_state` was called in, on the same rank."""
+        """Go on inside the group that :meth:`accumulated_state` was called in, on the same rank.
+
+        Args:
+            state: What :meth:`accumulated_state` returned.
+        """
         params, gradients = self._params(), state["gradients"]
         if not self._accumulates or len(params) != len(gradients):
             return  # another optimizer by now: `initialize_count_status` tells of the loss
@@ -367,7 +387,14 @@ class OptimWrapper(BaseOptimWrapper):
         return not self._accumulates or self._plan.ends_group(self._inner_count + 1)
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        """Divide ``loss`` by the number of passes in its group."""
+        """Divide ``loss`` by the number of passes in its group.
+
+        Args:
+            loss: Scalar; the mean over this pass's samples.
+
+        Returns:
+            The loss over the number of passes in its group.
+        """
         if not self._accumulates:
             return loss
         length = self._plan.group_length(self._inner_count)

@@ -179,6 +179,9 @@ class _ParamScheduler(ABC):
         Where the settings differ from those given at construction, the restored ones win, and
         a warning names them. The values in the parameter groups come with the optimizer's state.
 
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+
         Raises:
             OptimStateError: If the state is that of another kind of scheduler.
         """
@@ -224,6 +227,9 @@ class _ParamScheduler(ABC):
             by_epoch: Must be true: that is what the numbers mean.
             epoch_length: Iterations in an epoch.
             **kwargs: Passed on; lengths among them are converted.
+
+        Returns:
+            The schedule, with ``by_epoch=False``.
 
         Raises:
             ScheduleError: If ``by_epoch`` is false, or ``epoch_length`` missing or below 1.

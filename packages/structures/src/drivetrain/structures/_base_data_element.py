@@ -151,7 +151,12 @@ class BaseDataElement:
         group.add(name)  # last: a property's setter may refuse the value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a field's value, or ``default``."""
+        """Return a field's value, or ``default``.
+
+        Args:
+            key: Name of a field.
+            default: Returned where there is none.
+        """
         return getattr(self, key) if key in self else default
 
     def pop(self, *args: Any) -> Any:
@@ -269,37 +274,69 @@ class BaseDataElement:
         return self.new(**{name: _cloned(value) for name, value in self.items()})
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Apply ``to(...)`` to all data that has such a method."""
+        """Apply ``to(...)`` to all data that has such a method.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._mapped(
             lambda value: value.to(*args, **kwargs) if hasattr(value, "to") else value
         )
 
     def cpu(self) -> Self:
-        """Move all tensors to the CPU."""
+        """Move all tensors to the CPU.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("cpu")
 
     def cuda(self) -> Self:
-        """Move all tensors to the current CUDA device."""
+        """Move all tensors to the current CUDA device.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("cuda")
 
     def npu(self) -> Self:
-        """Move all tensors to the current Ascend NPU."""
+        """Move all tensors to the current Ascend NPU.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("npu")
 
     def mlu(self) -> Self:
-        """Move all tensors to the current Cambricon MLU."""
+        """Move all tensors to the current Cambricon MLU.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("mlu")
 
     def musa(self) -> Self:
-        """Move all tensors to the current Moore Threads GPU."""
+        """Move all tensors to the current Moore Threads GPU.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("musa")
 
     def detach(self) -> Self:
-        """Detach all tensors from their graphs."""
+        """Detach all tensors from their graphs.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
         return self._on_tensors("detach")
 
     def numpy(self) -> Self:
-        """Turn all tensors into NumPy arrays."""
+        """Turn all tensors into NumPy arrays.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
 
         def convert(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
@@ -309,7 +346,11 @@ class BaseDataElement:
         return self._mapped(convert)
 
     def to_tensor(self) -> Self:
-        """Turn all NumPy arrays into tensors that share their memory."""
+        """Turn all NumPy arrays into tensors that share their memory.
+
+        Returns:
+            A new element of the same type; this one is not changed.
+        """
 
         def convert(value: Any) -> Any:
             if isinstance(value, np.ndarray):

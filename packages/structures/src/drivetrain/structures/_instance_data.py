@@ -68,6 +68,9 @@ class InstanceData(BaseDataElement):
         Args:
             instances_list: At least one element; the first gives type and meta information.
 
+        Returns:
+            An element of the type of the first; the first itself where it is the only one.
+
         Raises:
             FieldTypeError: If the list holds something else, or a field cannot be joined.
             FieldShapeError: If the list is empty, or the elements have different fields.

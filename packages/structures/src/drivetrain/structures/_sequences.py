@@ -29,12 +29,22 @@ def is_seq_of(seq: Any, expected_type: Types, seq_type: type | None = None) -> b
 
 
 def is_list_of(seq: Any, expected_type: Types) -> bool:
-    """Whether it is a list, and all items are of a type."""
+    """Whether it is a list, and all items are of a type.
+
+    Args:
+        seq: What to look at.
+        expected_type: Type, or types, of the items.
+    """
     return is_seq_of(seq, expected_type, seq_type=list)
 
 
 def is_tuple_of(seq: Any, expected_type: Types) -> bool:
-    """Whether it is a tuple, and all items are of a type."""
+    """Whether it is a tuple, and all items are of a type.
+
+    Args:
+        seq: What to look at.
+        expected_type: Type, or types, of the items.
+    """
     return is_seq_of(seq, expected_type, seq_type=tuple)
 
 
@@ -55,6 +65,9 @@ def iter_cast(
         dst_type: What converts one.
         return_type: What the result is put into; an iterator by default.
 
+    Returns:
+        The converted items in a ``return_type``, or a lazy iterator.
+
     Raises:
         SequenceTypeError: If ``inputs`` cannot be gone through, or ``dst_type`` is no type.
     """
@@ -67,12 +80,34 @@ def iter_cast(
 
 
 def list_cast(inputs: Iterable[Any], dst_type: Callable[[Any], T]) -> list[T]:
-    """Convert each item, into a list."""
+    """Convert each item, into a list.
+
+    Args:
+        inputs: The items.
+        dst_type: What converts one.
+
+    Returns:
+        The converted items, in order.
+
+    Raises:
+        SequenceTypeError: As :func:`iter_cast`.
+    """
     return iter_cast(inputs, dst_type, return_type=list)
 
 
 def tuple_cast(inputs: Iterable[Any], dst_type: Callable[[Any], T]) -> tuple[T, ...]:
-    """Convert each item, into a tuple."""
+    """Convert each item, into a tuple.
+
+    Args:
+        inputs: The items.
+        dst_type: What converts one.
+
+    Returns:
+        The converted items, in order.
+
+    Raises:
+        SequenceTypeError: As :func:`iter_cast`.
+    """
     return iter_cast(inputs, dst_type, return_type=tuple)
 
 
@@ -82,6 +117,9 @@ def slice_list(in_list: list[T], lens: int | list[int]) -> list[list[T]]:
     Args:
         in_list: The list.
         lens: The length of each piece, or one length for all.
+
+    Returns:
+        The pieces, in order.
 
     Raises:
         SequenceTypeError: If ``lens`` is neither.
@@ -110,12 +148,26 @@ def slice_list(in_list: list[T], lens: int | list[int]) -> list[list[T]]:
 
 
 def concat_list(in_list: list[list[T]]) -> list[T]:
-    """Join lists into one."""
+    """Join lists into one.
+
+    Args:
+        in_list: The lists; none is changed.
+
+    Returns:
+        A new list with all their items.
+    """
     return list(itertools.chain.from_iterable(in_list))
 
 
 def to_ntuple(n: int) -> Callable[[Any], tuple[Any, ...]]:
-    """Make a function that repeats a single value ``n`` times, and turns several into a tuple."""
+    """Make a function that repeats a single value ``n`` times, and turns several into a tuple.
+
+    Args:
+        n: Length of the tuple that a single value becomes.
+
+    Returns:
+        The function. Text counts as a single value; the length of several is not checked.
+    """
 
     def repeat(x: Any) -> tuple[Any, ...]:
         if isinstance(x, Iterable) and not isinstance(x, str):
@@ -139,6 +191,9 @@ def apply_to(data: Any, expr: Callable[[Any], bool], apply_func: Callable[[Any],
         data: The nest; it is not changed.
         expr: Whether a part is to be replaced; asked for containers before what is in them.
         apply_func: Makes the replacement.
+
+    Returns:
+        The nest with new containers, of the same types.
 
     Example:
         >>> apply_to({"a": 1, "b": [2, "x"]}, lambda x: isinstance(x, int), lambda x: x * 10)
