@@ -243,3 +243,16 @@ def test_a_folder_in_a_store_works_alike() -> None:
     assert "is not what its manifest says" in folder.skipped[0][1]
     folder.remove("epoch_10.pth")
     assert folder.names() == ["epoch_9.pth"]
+
+
+def test_what_another_run_wrote_under_the_same_name_is_not_removed(tmp_path) -> None:
+    mine, other = CheckpointFolder(tmp_path), CheckpointFolder(tmp_path)
+    mine.write("epoch_1.pth", {"run": 1})
+    identity = mine.identity("epoch_1.pth")
+    other.write("epoch_1.pth", {"run": 2})
+
+    mine.remove("epoch_1.pth", only=identity)
+
+    assert mine.verify("epoch_1.pth").method == "sha256"
+    mine.remove("epoch_1.pth", only=mine.identity("epoch_1.pth"))
+    assert mine.names() == []

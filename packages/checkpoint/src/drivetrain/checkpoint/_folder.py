@@ -26,7 +26,7 @@ from drivetrain.checkpoint._sharded import (
     remove_folder,
 )
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
-from drivetrain.checkpoint._write import copy_local, save_checkpoint
+from drivetrain.checkpoint._write import copy_local, folder_lock, save_checkpoint
 from drivetrain.fileio import (
     BaseStorageBackend,
     LocalBackend,
@@ -194,13 +194,33 @@ class CheckpointFolder:
             return verify_checkpoint(path)
         return _verify_remote(backend, path)
 
-    def remove(self, name: str) -> None:
+    def identity(self, name: str) -> tuple[int, ...] | None:
+        """Return what changes when another run writes a checkpoint of this name; else None.
+
+        None is also the answer where nothing tells: for folders of shards, and in stores.
+        """
+        path = self.path_of(name)
+        if not isinstance(self._backend_of(path), LocalBackend) or not os.path.isfile(path):
+            return None
+        status = os.stat(path)
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def remove(self, name: str, *, only: tuple[int, ...] | None = None) -> None:
         """Remove a checkpoint and its manifest.
+
+        Args:
+            name: The checkpoint.
+            only: Leave it if this is not its `identity` any more: another run has written it anew.
 
         Raises:
             CheckpointNotFoundError: If there is none of this name.
         """
         path = self.path_of(name)
+        if only is not None:
+            with folder_lock(path):  # nobody renames a file to this name meanwhile
+                if self.identity(name) in (only, None):
+                    self.remove(name)
+            return
         if is_checkpoint_folder(path):
             remove_folder(path)
             return

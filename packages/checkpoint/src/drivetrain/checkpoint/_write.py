@@ -114,7 +114,7 @@ def _write_whole(path: str, fill: Callable[[IO[bytes]], Fingerprint]) -> Fingerp
                 fingerprint = fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-                locked.enter_context(_folder_lock(path))
+                locked.enter_context(folder_lock(path))
                 announce(path, fingerprint)
             settle(path, fingerprint)
             size = os.path.getsize(path)
@@ -148,7 +148,8 @@ def _interruption(err: BaseException | None) -> BaseException | None:
 
 
 @contextlib.contextmanager
-def _folder_lock(path: str) -> Iterator[None]:
+def folder_lock(path: str) -> Iterator[None]:
+    """Keep other runs from giving this name to a file; no-op where there are no locks."""
     folder = os.path.dirname(os.path.realpath(path))
     with contextlib.ExitStack() as stack:
         try:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from drivetrain.checkpoint import CheckpointContentError, CheckpointFolder
+from drivetrain.checkpoint import (
+    CheckpointContentError,
+    CheckpointFolder,
+    CheckpointNotFoundError,
+)
 from drivetrain.fileio import join_path
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._background_saves import BackgroundSaves
@@ -112,6 +116,7 @@ class CheckpointHook(Hook):
         self._best = _best_scores(save_best, rule, greater_keys, less_keys)
         self._best_names: dict[int, str] = {}
         self._kept: list[str] = []
+        self._identities: dict[str, tuple[int, ...] | None] = {}  # of the files of this run
         self._saved_iter = -1
         self._has_checked_keys = False
         self._async_save = async_save
@@ -143,6 +148,8 @@ class CheckpointHook(Hook):
         """Settle the folder, and say where checkpoints go."""
         self.out_dir = self.folder_for(runner.work_dir)
         self._folder = CheckpointFolder(self.out_dir, backend_args=self.backend_args)
+        for name in (*self._kept, *self._best_names.values()):  # a resumed run takes them over
+            self._identities[name] = self._folder.identity(name)
         self._saved_iter = runner.progress.iter if runner.progress.iter else -1
         in_background = self._async_save
         if in_background is None:
@@ -255,7 +262,15 @@ class CheckpointHook(Hook):
         def point_and_rotate(path: str) -> None:
             # A run that resumes looks into its work dir.
             elsewhere = None if self._out_root is None else runner.work_dir
-            self._folder.set_latest(name, also_in=elsewhere)
+            self._identities[name] = self._folder.identity(name)
+            try:
+                self._folder.set_latest(name, also_in=elsewhere)
+            except CheckpointNotFoundError:
+                runner.logger.warning(
+                    f"{path} was removed right after it was written: does another run use "
+                    f"{self.out_dir}? Older checkpoints of this run stay."
+                )
+                return
             for old in surplus:
                 self._drop(old)
 
@@ -289,6 +304,7 @@ class CheckpointHook(Hook):
         def copy_and_drop(path: str) -> None:
             for name in names[1:]:
                 self._folder.copy(names[0], name)
+            self._identities.update((name, self._folder.identity(name)) for name in names)
             for old in surplus:
                 self._drop(old)
             for line in lines:
@@ -316,9 +332,12 @@ class CheckpointHook(Hook):
         return str(join_path(self.out_dir, name, backend_args=self.backend_args))
 
     def _drop(self, name: str) -> None:
-        """Remove a checkpoint if it is there: a resumed run remembers files of before its kill."""
+        """Remove a checkpoint if it is there: a resumed run remembers files of before its kill.
+
+        One that another run has written under the same name since is not ours, and stays.
+        """
         try:
-            self._folder.remove(name)
+            self._folder.remove(name, only=self._identities.pop(name, None))
         except FileNotFoundError:
             pass
 
