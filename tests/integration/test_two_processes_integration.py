@@ -78,6 +78,36 @@ def test_launch_option_trains_and_resumes_like_torchrun(start, config, tmp_path)
     assert other == [], f"{other}\n{where_they_part(work_dir)}\n{resumed.text}"
 
 
+SHARED_OUT = """
+import os
+from drivetrain.registry import DATASETS
+
+@DATASETS.register_module()
+class SharedOut:
+    def __len__(self):
+        return 64 - 16 * int(os.environ["RANK"])
+    def __getitem__(self, index):
+        return index
+"""
+
+
+def test_ranks_with_data_of_other_lengths_are_named_before_one_waits(start, config) -> None:
+    folder = Path(config).parent
+    (folder / "shared_out.py").write_text(SHARED_OUT)
+    (folder / "uneven.py").write_text(
+        f"_base_ = [{config!r}]\n"
+        "custom_imports = dict(imports=['digits', 'keep_weights', 'shared_out'])\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='SharedOut'), batch_size=8)\n"
+        "val_dataloader = val_cfg = val_evaluator = None\n"
+        "test_dataloader = test_cfg = test_evaluator = None\n"
+        "custom_hooks = None\n"
+        "optim_wrapper = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.1))\n"
+    )
+    command = start("train", str(folder / "uneven.py"), "--launch", "2")
+    assert command.finish() == 1, command.text
+    assert "batches of train_dataloader:  rank 0: 4, rank 1: 3" in command.text
+
+
 def where_they_part(work_dir: Path) -> str:
     """The first records of the two starts that differ, for whoever has to find out why."""
     starts: list[dict[tuple[str, int], dict]] = []

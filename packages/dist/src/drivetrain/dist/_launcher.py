@@ -76,7 +76,8 @@ def read_place(launcher: str, port: int | None = None) -> Place:
             f"launcher {launcher!r}: {impossible} cannot be.\n"
             "  Do:  look for variables left over from another job in this environment."
         )
-    if not 0 < place.master_port <= _LAST_PORT:
+    # 0 is no place to meet, but ranks that bring a store of their own need none.
+    if not 0 <= place.master_port <= _LAST_PORT:
         raise LauncherError(
             f"launcher {launcher!r}: port {place.master_port}, where the ranks meet, is not one.\n"
             f"  Do:  set MASTER_PORT to a number from 1 to {_LAST_PORT}, the same on all ranks."

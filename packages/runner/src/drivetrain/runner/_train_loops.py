@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader
 
+from drivetrain.dist import check_agreement
 from drivetrain.registry import LOOPS
 from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._errors import RunnerConfigError
@@ -190,8 +191,14 @@ class EpochBasedTrainLoop(TrainLoop):
         self._iters_of_other_length = progress.iter - behind
 
     def run(self) -> nn.Module:
-        """Train, validating in between; returns the model."""
+        """Train, validating in between; returns the model.
+
+        Raises:
+            DataMismatchError: On every rank, if they have different numbers of batches: the one
+                with most would wait for the others at the end of an epoch.
+        """
         runner = self._runner
+        check_agreement({"batches of train_dataloader": self._batches_per_epoch})
         runner.call_hook("before_train")
         if self.progress.batch_in_epoch == 0:
             runner.restore_random_state()
