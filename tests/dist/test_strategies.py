@@ -219,6 +219,57 @@ def test_a_whole_training_step_can_be_compiled(tmp_path: Path) -> None:
         torch.testing.assert_close(weight, expected[name])
 
 
+class Block(nn.Module):
+    """A part that a model repeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs + torch.tanh(self.layer(inputs))
+
+
+def _model_of_blocks() -> Any:
+    model = _tiny().TinyModel((4, 2))
+    model.layers = nn.Sequential(*(Block() for _ in range(4)), nn.Linear(4, 2))
+    return model
+
+
+def test_repeated_blocks_are_compiled_one_by_one_and_train_alike(tmp_path: Path) -> None:
+    compiled: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    def trained(compile: Any) -> dict[str, torch.Tensor]:
+        strategy = SingleDeviceStrategy(work_dir=str(tmp_path), env_kwargs=SEEDED).setup()
+        torch.manual_seed(0)
+        strategy.prepare(_model_of_blocks(), optim_wrapper=_tiny().ADAMW, compile=compile)
+        return _tiny().train(strategy, range(2))
+
+    expected = trained(False)
+    weights = trained({"backend": backend, "blocks": {"classes": ["Block"]}})
+    assert 1 <= len(compiled) < 4  # what was made for one block serves others
+    assert list(weights) == list(expected)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("compile", "text"),
+    [
+        ({"blocks": {"classes": ["Liner"]}}, "Did you mean:  'Linear'"),
+        ({"blocks": {"names": ["layers.*"]}, "target": "forward"}, "either blocks or a target"),
+    ],
+)
+def test_blocks_that_are_not_there_are_named(tmp_path: Path, compile: Any, text: str) -> None:
+    strategy = SingleDeviceStrategy(work_dir=str(tmp_path))
+    with pytest.raises(dist.DistError, match=text):
+        strategy.prepare(_tiny().TinyModel(), compile=compile)
+
+
 def test_a_method_to_compile_that_is_not_there_is_named(tmp_path: Path) -> None:
     strategy = SingleDeviceStrategy(work_dir=str(tmp_path))
     with pytest.raises(dist.StrategyError, match="TinyModel has no method 'predict_step'"):

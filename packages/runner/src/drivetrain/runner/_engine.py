@@ -57,7 +57,8 @@ class Engine(RunState):
         log_processor: A log processor, or the config of one.
         visualizer: A visualizer, or the config of one.
         default_scope: Scope in which names of components are looked up first.
-        compile: Whether, or how, to compile the model.
+        compile: Whether to compile the model; as a dict, options of ``torch.compile``, and which
+            method (``target``) or which parts (``blocks``): see ``BaseStrategy.prepare``.
     """
 
     def __init__(
@@ -417,18 +418,12 @@ class Engine(RunState):
     def _prepare(self, *, training: bool) -> None:
         """Let the strategy build and wrap what is not ready yet."""
         if training:
-            loop = self.train_loop
             self.strategy.prepare(
                 self.model,
                 optim_wrapper=self.optim_wrapper,
                 param_scheduler=self.param_schedulers,
                 compile=self._compile,
-                dispatch_kwargs={
-                    "epoch_length": length_of(loop.dataloader),
-                    "max_epochs": loop.max_epochs,
-                    "max_iters": loop.max_iters,
-                    "train_micro_batch_size_per_gpu": _batch_size(loop.dataloader),
-                },
+                dispatch_kwargs=self._lengths(),
             )
             self.optim_wrapper = self.strategy.optim_wrapper
             self.optim_wrapper.message_hub = self.message_hub
@@ -442,6 +437,16 @@ class Engine(RunState):
                 dispatch_kwargs={"init_weights_for_test_or_val": init_weights},
             )
         self.model = self.strategy.model
+
+    def _lengths(self) -> dict[str, Any]:
+        """What a strategy has to know about the training loop and its data."""
+        loop = self.train_loop
+        return {
+            "epoch_length": length_of(loop.dataloader),
+            "max_epochs": loop.max_epochs,
+            "max_iters": loop.max_iters,
+            "train_micro_batch_size_per_gpu": _batch_size(loop.dataloader),
+        }
 
     def _log_surroundings(self) -> None:
         """Put what matters for repeating the run into its log file; the terminal is for results."""

@@ -13,6 +13,7 @@ from drivetrain.dist._data_share import get_data_share
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._graphs import GRAPH_MODES, outliving_graphs
+from drivetrain.dist._module_rule import ModuleRule
 from drivetrain.dist.strategy._learning_rate import scale_lr
 from drivetrain.dist.strategy._run_state import RunState
 from drivetrain.registry import FUNCTIONS, MODELS
@@ -82,7 +83,8 @@ class BaseStrategy(RunState, ABC):
             optim_wrapper: An optimizer wrapper, or a config.
             param_scheduler: Schedulers, or configs; needs ``optim_wrapper``.
             compile: Whether ``torch.compile`` is used; as a mapping, its options, and ``target``,
-                the method of the model to compile (``train_step`` by default).
+                the method of the model to compile (``train_step`` by default), or ``blocks``,
+                the parts to compile one by one instead: arguments of ``ModuleRule``.
             dispatch_kwargs: What is known of the run: ``epoch_length``, ``max_epochs``,
                 ``max_iters``, ``train_micro_batch_size_per_gpu``,
                 ``init_weights_for_test_or_val``.
@@ -124,6 +126,29 @@ class BaseStrategy(RunState, ABC):
     @abstractmethod
     def wrap_model(self, model: nn.Module) -> nn.Module:
         """Place the model on its devices, and wrap it where that is how it trains."""
+
+    def compile_blocks(self, model: nn.Module, blocks: Mapping[str, Any], **options: Any) -> None:
+        """Compile parts of ``model`` one by one, in place, before it is wrapped.
+
+        Where a model repeats one block many times, that takes a fraction of the time: code made for
+        one block serves the others. Layers of torch's own are no blocks: torch runs them as they
+        are.
+
+        Args:
+            model: The model.
+            blocks: Which parts: ``classes``, ``names``, ``min_params``.
+            **options: Arguments of ``torch.compile``.
+
+        Raises:
+            StrategyError: If ``target`` is given, too.
+            WrapperError: If a class or a name fits no part.
+        """
+        if "target" in options:
+            raise StrategyError("compile: either blocks or a target; blocks are compiled whole.")
+        chosen = ModuleRule(**blocks).select(model)
+        for _, block in chosen:
+            block.compile(**options)
+        self.logger.info("torch.compile will compile %d blocks at their first calls", len(chosen))
 
     def compile_model(self, model: nn.Module, compile: bool | Mapping[str, Any]) -> nn.Module:
         """Compile one method of ``model``, in place."""
@@ -176,7 +201,11 @@ class BaseStrategy(RunState, ABC):
         built = self.build_model(model)
         if self.dispatch_kwargs.get("init_weights_for_test_or_val", True):
             self.init_model_weights(built)
-        return self.compile_model(self.wrap_model(self.convert_model(built)), compile)
+        built = self.convert_model(built)
+        if isinstance(compile, Mapping) and "blocks" in compile:
+            self.compile_blocks(built, **compile)
+            compile = False
+        return self.compile_model(self.wrap_model(built), compile)
 
     def _start_counting(self) -> None:
         """Tell wrappers that accumulate gradients how many iterations there are."""
