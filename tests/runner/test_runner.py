@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from drivetrain.config import Config
 from drivetrain.dist.strategy import SingleDeviceStrategy
 from drivetrain.evaluator import Evaluator
-from drivetrain.registry import LOOPS, RUNNERS, CheckError
+from drivetrain.registry import LOOPS, RUNNERS, CheckError, DefaultScope
 from drivetrain.runner import (
     BaseLoop,
     EpochBasedTrainLoop,
@@ -360,3 +360,37 @@ def test_a_model_that_cannot_be_evaluated_is_refused_by_name(
     runner = make_runner(model=nn.Linear(4, 2), **parts)
     with pytest.raises(MissingPartError, match=f"Linear has no {stage}_step"):
         getattr(runner, stage)()
+
+
+def test_learning_rates_scale_by_the_size_that_a_batch_sampler_makes(make_runner, points) -> None:
+    data = points()
+    batches = BatchSampler(SequentialSampler(data), 5, drop_last=False)
+    runner = make_runner(train_dataloader=DataLoader(data, batch_sampler=batches))
+    wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(wrapper, {"enable": True, "base_batch_size": 10})
+    assert wrapper.get_lr() == {"lr": [0.05]}
+
+
+class _Stream(IterableDataset):
+    """Data without a length."""
+
+    def __iter__(self):
+        return iter([{"x": torch.ones(4), "y": torch.tensor(1)}] * 12)
+
+
+def test_schedulers_are_built_for_data_without_a_length(make_runner) -> None:
+    runner = make_runner(
+        train_dataloader=DataLoader(_Stream(), batch_size=4),
+        train_cfg={"by_epoch": False, "max_iters": 3},
+    )
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    (schedule,) = runner.build_param_scheduler({"type": "LinearLR", "by_epoch": False})
+    assert schedule.end == 3
+
+
+@pytest.mark.parametrize("kind", [Runner, FlexibleRunner])
+def test_a_config_may_leave_the_scope_of_names_as_it_is(kind, tmp_path, classifier) -> None:
+    cfg = {"model": classifier(), "work_dir": str(tmp_path)}
+    without = kind.from_cfg({**cfg, "default_scope": None})
+    assert not DefaultScope.check_instance_created(without.experiment_name)
+    assert DefaultScope.check_instance_created(kind.from_cfg(cfg).experiment_name)

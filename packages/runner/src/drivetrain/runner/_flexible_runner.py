@@ -19,7 +19,13 @@ from drivetrain.runner._config_check import check_config
 from drivetrain.runner._engine import Engine
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._log_processor import LogProcessor
-from drivetrain.runner._runner import RUNNER_ARGUMENTS, as_config, config_stem, resume_source
+from drivetrain.runner._runner import (
+    RUNNER_ARGUMENTS,
+    arguments_in,
+    as_config,
+    config_stem,
+    resume_source,
+)
 from drivetrain.runner.hooks._hook import Hook
 from drivetrain.visualization import Visualizer
 
@@ -74,7 +80,7 @@ class FlexibleRunner(Engine):
         log_processor: LogProcessor | Node | None = None,
         log_level: int | str = "INFO",
         visualizer: Visualizer | Node | None = None,
-        default_scope: str = "drivetrain",
+        default_scope: str | None = "drivetrain",
         randomness: Node | None = None,
         compile: bool | Node = False,
         cfg: Config | Node | None = None,
@@ -125,11 +131,12 @@ class FlexibleRunner(Engine):
         """Build a runner from a whole config; its keys are the arguments of ``FlexibleRunner``."""
         cfg = copy.deepcopy(as_config(cfg))
         if cfg.get("model") is None:
-            raise RunnerConfigError(f"{cfg.filename or 'the config'} has no 'model'")
+            raise RunnerConfigError(
+                f"{cfg.filename or 'the config'} has no 'model', which every runner needs"
+            )
         if cfg.get("check_config", True):
             check_config(cfg)
-        names = (*RUNNER_ARGUMENTS, "strategy", "compile")
-        return cls(**{n: cfg.get(n) for n in names if cfg.get(n) is not None}, cfg=cfg)
+        return cls(**arguments_in(cfg, (*RUNNER_ARGUMENTS, "strategy", "compile")), cfg=cfg)
 
     def build_strategy(self, strategy: BaseStrategy | Node | str | None) -> BaseStrategy:
         """The strategy, from itself, from its name, or from its config."""

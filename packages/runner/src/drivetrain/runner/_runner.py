@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Runner(Engine):
         log_processor: Maker of the log lines.
         log_level: Level of the logger.
         visualizer: Trackers of scalars and pictures; by default local files.
-        default_scope: Scope in which names of components are looked up first.
+        default_scope: Scope in which names of components are looked up first; None for no change.
         randomness: ``seed`` (None draws one), ``diff_rank_seed`` and ``deterministic``.
         experiment_name: Name of the run; by default that of the config file. The time is appended.
         cfg: The whole config; also holds ``compile``, ``model_wrapper_cfg`` and ``sync_bn``.
@@ -100,7 +100,7 @@ class Runner(Engine):
         log_processor: LogProcessor | Node | None = None,
         log_level: int | str = "INFO",
         visualizer: Visualizer | Node | None = None,
-        default_scope: str = "drivetrain",
+        default_scope: str | None = "drivetrain",
         randomness: Node | None = None,
         experiment_name: str | None = None,
         cfg: Config | Node | None = None,
@@ -173,8 +173,7 @@ class Runner(Engine):
             )
         if cfg.get("check_config", True):
             check_config(cfg)
-        arguments = {name: cfg.get(name) for name in RUNNER_ARGUMENTS if cfg.get(name) is not None}
-        return cls(**arguments, cfg=cfg)
+        return cls(**arguments_in(cfg, RUNNER_ARGUMENTS), cfg=cfg)
 
     @staticmethod
     def _strategy_of_launcher(launcher: str, cfg: Config, **kwargs: Any) -> BaseStrategy:
@@ -206,10 +205,7 @@ class Runner(Engine):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """The schedulers, from themselves or from their configs, for this runner's optimizer."""
-        loop = self.train_loop
-        self.strategy.dispatch_kwargs.update(
-            epoch_length=len(loop.dataloader), max_epochs=loop.max_epochs, max_iters=loop.max_iters
-        )
+        self.strategy.dispatch_kwargs.update(self._lengths())
         return self.strategy.build_param_scheduler(scheduler, self.optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Node | None = None) -> None:
@@ -219,9 +215,8 @@ class Runner(Engine):
             optim_wrapper: The optimizer wrapper.
             auto_scale_lr: ``enable`` and ``base_batch_size``.
         """
-        per_rank = self.train_dataloader.batch_size
-        real = None if per_rank is None else per_rank * self.world_size
-        self.strategy.scale_lr(optim_wrapper, auto_scale_lr, real)
+        self.strategy.dispatch_kwargs.update(self._lengths())
+        self.strategy.scale_lr(optim_wrapper, auto_scale_lr)
 
 
 #: Arguments of ``Runner`` that a config may hold.
@@ -253,6 +248,15 @@ RUNNER_ARGUMENTS = (
     "randomness",
     "experiment_name",
 )
+
+
+def arguments_in(cfg: Config, names: Iterable[str]) -> Node:
+    """The arguments that ``cfg`` gives; None is left to the default, except for the scope."""
+    return {
+        name: cfg[name]
+        for name in names
+        if name in cfg and (cfg[name] is not None or name == "default_scope")
+    }
 
 
 def resume_source(load_from: str | None, resume: bool | str) -> tuple[str | None, bool]:
