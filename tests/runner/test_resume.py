@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
+from drivetrain.dist import StrategyError
 from drivetrain.runner import RunnerConfigError
 from drivetrain.runner.hooks import Hook
 
@@ -337,6 +339,40 @@ def test_other_keys_of_the_model_are_reported_and_the_rest_is_taken(
     resumed.load_or_resume()
     assert_same(dict(trained.model.layers.state_dict()), dict(resumed.model.layers.state_dict()))
     assert "extra" in log_of(resumed)
+
+
+@pytest.mark.parametrize(
+    ("change", "row"),
+    [
+        ("width", r"layers\.0\.weight: \(8, 4\) in the checkpoint, \(16, 4\) in the model"),
+        ("name", r"last\.weight: missing"),
+    ],
+)
+def test_another_model_is_refused_at_a_resume_and_taken_by_load_from(
+    make_runner, classifier, change, row
+) -> None:
+    def another() -> nn.Module:
+        """With as many parameters as the classifier."""
+        model = classifier()
+        if change == "width":
+            wide = [nn.Linear(4, 16), nn.BatchNorm1d(16), *model.layers[2:4], nn.Linear(16, 2)]
+            model.layers = nn.Sequential(*wide)
+        else:
+            model.last = nn.Linear(8, 2)
+            model.layers[4] = nn.Identity()
+            model.layers.register_forward_hook(lambda module, args, out: model.last(out))
+        return model
+
+    first = make_runner()
+    first.train()
+    start = str(Path(first.work_dir) / "epoch_1.pth")
+    other = make_runner(model=another(), resume=start)
+    with pytest.raises(StrategyError, match=f"another model(.|\n)*{row}(.|\n)*load_from"):
+        other.train()
+    assert other.iter == 0
+    fresh = make_runner(model=another(), load_from=start)
+    fresh.train()
+    assert (fresh.iter, "the weights do not all fit" in log_of(fresh)) == (10, True)
 
 
 def test_a_best_checkpoint_goes_on_behind_the_validation_that_it_won(make_runner, tmp_path) -> None:

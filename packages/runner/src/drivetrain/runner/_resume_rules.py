@@ -26,7 +26,7 @@ _EFFECTS = (
     ("train_dataloader", "followed, at the same sample"),
     ("optimizer", "followed; its state goes on"),
     ("param_scheduler", "followed, as if it had been so from the start"),
-    ("model", "followed; weights are taken where name and shape fit"),
+    ("model", "followed, if its trained parameters fit"),
     ("", "followed"),
 )
 

@@ -35,6 +35,7 @@ from drivetrain.dist.strategy._weights import (
     STRIP_WRAPPER,
     ReviseKeys,
     load_each,
+    refuse_other_model,
     revised,
     some_names,
 )
@@ -48,6 +49,7 @@ class RunState(Surroundings):
     model: nn.Module | None
     optim_wrapper: Any
     param_schedulers: Any
+    _resumes_training = False
 
     def model_state_dict(self) -> dict[str, Any]:
         """Weights of the model, without prefixes of wrappers, on the CPU; called on all ranks."""
@@ -87,7 +89,8 @@ class RunState(Surroundings):
         """Put weights into the model; called on all ranks with the same weights.
 
         Raises:
-            StrategyError: If not one weight of the model is among them.
+            StrategyError: If not one weight of the model is among them; while a training is
+                resumed, if one that is trained is missing or has another shape.
         """
         model = self._bare()
         report = load_state_dict(model, revised(state_dict, revise_keys), strict, self.logger)
@@ -97,6 +100,8 @@ class RunState(Surroundings):
                 f"weights.\n  It has:   {some_names(state_dict)}\n"
                 f"  Expected: {some_names(model.state_dict())}"
             )
+        if self._resumes_training:
+            refuse_other_model(model, report)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put a state into the optimizer wrapper; called on all ranks with the same state."""
@@ -223,9 +228,16 @@ class RunState(Surroundings):
 
         Returns:
             The whole checkpoint.
+
+        Raises:
+            StrategyError: If the optimizer is to go back too and the model is another one.
         """
         location = "cpu" if map_location == "default" else map_location
-        checkpoint = self.load_checkpoint(filename, map_location=location, callback=callback)
+        self._resumes_training = resume_optimizer and self.optim_wrapper is not None
+        try:
+            checkpoint = self.load_checkpoint(filename, map_location=location, callback=callback)
+        finally:
+            self._resumes_training = False
         if resume_optimizer and self.optim_wrapper is not None and "optimizer" in checkpoint:
             self.load_optim_state_dict(checkpoint["optimizer"])
         has_schedulers = self.param_schedulers is not None and "param_schedulers" in checkpoint
