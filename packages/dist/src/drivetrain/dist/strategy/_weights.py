@@ -55,7 +55,8 @@ def refuse_other_model(model: nn.Module, report: LoadReport) -> None:
         more = f"\n  and {len(wrong) - _MAX_SHOWN} more" if len(wrong) > _MAX_SHOWN else ""
         raise StrategyError(
             f"resume: {type(model).__name__} is another model than in the checkpoint.\n"
-            f"{rows}{more}\n  Do:  give the model that the run had; or begin a new run from the weights that fit: "
+            f"{rows}{more}\n"
+            "  Do:  give the model that the run had; or begin a new run from the weights that fit: "
             "load_from, without resume."
         )
 
