@@ -25,6 +25,10 @@ class AccumulationPlan:
         counts: Backward passes per update.
         start: Passes that lie behind when the plan begins.
         max_counts: Passes of the whole run; ``-1`` where that is unknown.
+
+    Raises:
+        OptimTypeError: If ``counts`` is no integer.
+        OptimArgumentError: If ``counts`` is below 1.
     """
 
     counts: int
@@ -40,7 +44,11 @@ class AccumulationPlan:
             raise OptimArgumentError(f"accumulative_counts must be at least 1, got {self.counts}")
 
     def ends_group(self, done: int) -> bool:
-        """Tell whether the group is complete when ``done`` passes lie behind."""
+        """Tell whether the group is complete when ``done`` passes lie behind.
+
+        Args:
+            done: Finished backward passes, since the beginning of the run.
+        """
         return done % self.counts == 0 or done == self.max_counts
 
     def group_length(self, done: int) -> int:
@@ -59,17 +67,29 @@ class SampleWeights:
 
     Each pass is weighted by its number of samples; before the update the gradients are divided by
     the number in the group, averaged over the ranks as the gradients are.
+
+    With ``n_k`` samples and the mean gradient ``g_k`` in pass ``k`` of any rank, the update sees
+    ``sum(n_k * g_k) / sum(n_k)``: the mean over samples, written as a weighted mean of means.
     """
 
     def __init__(self) -> None:
         self.counted: int | Tensor = 0
 
     def add(self, num_samples: int | Tensor) -> None:
-        """Count the samples of a pass."""
+        """Count the samples of a pass.
+
+        Args:
+            num_samples: Samples of the pass on this rank; a scalar tensor where counting must not
+                wait for the device.
+        """
         self.counted = self.counted + num_samples
 
     def divide_gradients(self, optimizer: Optimizer) -> None:
-        """Divide all gradients by the samples counted, and start counting anew."""
+        """Divide all gradients by the samples counted, and start counting anew.
+
+        Args:
+            optimizer: Whose gradients are changed in place; parameters without one are left out.
+        """
         grads = [
             param.grad
             for group in optimizer.param_groups

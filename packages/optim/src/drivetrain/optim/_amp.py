@@ -36,6 +36,9 @@ class AmpOptimWrapper(OptimWrapper):
 
     Raises:
         OptimArgumentError: If ``dtype`` or ``loss_scale`` is not one of the above.
+
+    Source: Micikevicius et al., Mixed Precision Training (ICLR 2018), arXiv:1710.03740, for the
+    scaling of the loss.
     """
 
     def __init__(

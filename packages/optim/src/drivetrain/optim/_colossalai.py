@@ -27,7 +27,15 @@ class ColossalAIOptimWrapper(OptimWrapper):
         self.booster: Any = None
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Compute gradients as the plugin wants it, and count the pass."""
+        """Compute gradients as the plugin wants it, and count the pass.
+
+        Args:
+            loss: Scalar tensor with a graph.
+            **kwargs: Not used: the booster takes no options.
+
+        Raises:
+            OptimArgumentError: If the strategy has not made a booster yet.
+        """
         if self.booster is None:
             raise OptimArgumentError(
                 "ColossalAIOptimWrapper: there is no booster. Use it with ColossalAIStrategy."

@@ -35,7 +35,11 @@ class CosineAnnealingParamScheduler(_ParamScheduler):
         eta_min_ratio: Value at the bottom as a share of each group's initial value; instead of
             ``eta_min``.
 
-    Source: Loshchilov and Hutter, SGDR (ICLR 2017), eq. 5, without restarts.
+    Raises:
+        ScheduleError: If neither ``T_max`` nor ``end`` is given, ``T_max`` is not positive, or
+            ``eta_min`` and ``eta_min_ratio`` are both given.
+
+    Source: Loshchilov and Hutter, SGDR (ICLR 2017), arXiv:1608.03983, eq. 5, without restarts.
     """
 
     def __init__(
@@ -118,7 +122,12 @@ class CosineRestartParamScheduler(_ParamScheduler):
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
 
-    Source: Loshchilov and Hutter, SGDR (ICLR 2017), eq. 5.
+    Raises:
+        ScheduleError: If ``periods`` and ``restart_weights`` differ in length, a period is not
+            positive, or not exactly one of ``eta_min`` and ``eta_min_ratio`` is given.
+
+    Source: Loshchilov and Hutter, SGDR (ICLR 2017), arXiv:1608.03983, eq. 5; the weights are an
+    addition.
     """
 
     def __init__(

@@ -63,7 +63,13 @@ class DeepSpeedOptimWrapper(BaseOptimWrapper):
         return _NO_CONTEXT
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
-        """Do nothing: the engine counts."""
+        """Do nothing: the engine counts.
+
+        Args:
+            model: Not used.
+            init_counts: Not used.
+            max_counts: Not used.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base settings; the engine writes the optimizer's state."""

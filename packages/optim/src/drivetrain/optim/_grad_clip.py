@@ -34,6 +34,9 @@ class GradientClipper:
     Raises:
         OptimTypeError: If ``settings`` is no mapping.
         OptimArgumentError: If it is empty, of an unknown type, or its limit is missing or negative.
+
+    Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks
+    (ICML 2013), arXiv:1211.5063, for the clipping by norm.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

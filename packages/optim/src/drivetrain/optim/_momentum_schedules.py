@@ -49,7 +49,12 @@ class MomentumSchedulerMixin:
             super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]  # a schedule follows
 
     def step(self, *args: Any, **kwargs: Any) -> None:
-        """Go on by one step, and write the value where the optimizer reads it."""
+        """Go on by one step, and write the value where the optimizer reads it.
+
+        Args:
+            *args: Arguments of the schedule, none for most.
+            **kwargs: Arguments of the schedule; metrics for one that watches them.
+        """
         super().step(*args, **kwargs)  # type: ignore[misc]  # a schedule follows
         if self.use_betas:
             for group in self.optimizer.param_groups:  # type: ignore[attr-defined]  # as above

@@ -39,7 +39,7 @@ class OneCycleParamScheduler(_ParamScheduler):
         ScheduleError: If ``total_steps``, ``pct_start``, ``anneal_strategy``, a divisor or the
             number of peaks cannot be.
 
-    Source: Smith and Topin, Super-Convergence (2017), arXiv 1708.07120.
+    Source: Smith and Topin, Super-Convergence (2017), arXiv:1708.07120.
     """
 
     def __init__(

@@ -41,7 +41,12 @@ class BaseOptimWrapper(ABC):
 
     @abstractmethod
     def update_params(self, *args: Any, **kwargs: Any) -> None:
-        """Run backward, and where a group of passes is complete, step and clear the gradients."""
+        """Run backward, and where a group of passes is complete, step and clear the gradients.
+
+        Args:
+            *args: As the subclass says; for one optimizer, the scalar loss.
+            **kwargs: As the subclass says.
+        """
 
     @abstractmethod
     def backward(self, loss: Tensor, **kwargs: Any) -> None:

@@ -41,6 +41,9 @@ class StepParamScheduler(_ParamScheduler):
         last_step: Steps that lie behind, to go on without a state dict.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Raises:
+        ScheduleError: If ``step_size`` is not positive.
     """
 
     def __init__(
@@ -87,6 +90,10 @@ class MultiStepParamScheduler(_ParamScheduler):
         end: First step not to act on any more.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Raises:
+        ScheduleError: If ``milestones`` is no sequence of integers, is not in order, or has a
+            negative one.
     """
 
     def __init__(
@@ -148,6 +155,12 @@ class ConstantParamScheduler(_ParamScheduler):
         last_step: Steps that lie behind, to go on without a state dict.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Raises:
+        ScheduleError: If ``factor`` is not between 0 and 1.
+
+    Source: Goyal et al., Accurate, Large Minibatch SGD (2017), arXiv:1706.02677, section 2.2,
+    constant warmup.
     """
 
     def __init__(
@@ -230,6 +243,12 @@ class LinearParamScheduler(_ParamScheduler):
         last_step: Steps that lie behind, to go on without a state dict.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Raises:
+        ScheduleError: If a factor is not between 0 and 1.
+
+    Source: Goyal et al., Accurate, Large Minibatch SGD (2017), arXiv:1706.02677, section 2.2,
+    gradual warmup.
     """
 
     def __init__(
@@ -280,6 +299,9 @@ class PolyParamScheduler(_ParamScheduler):
         last_step: Steps that lie behind, to go on without a state dict.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Source: Chen et al., DeepLab (2016), arXiv:1606.00915, the "poly" policy, there with a floor of
+    0.
     """
 
     def __init__(

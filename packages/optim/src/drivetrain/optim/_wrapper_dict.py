@@ -115,7 +115,14 @@ class OptimWrapperDict(OptimWrapper):
         return {name: member.state_dict() for name, member in self.optim_wrappers.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore the members that ``state_dict`` names; nothing is loaded if one is unknown."""
+        """Restore the members that ``state_dict`` names; nothing is loaded if one is unknown.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned; members that it lacks stay as they are.
+
+        Raises:
+            OptimStateError: If it names a member that does not exist.
+        """
         for name in state_dict:
             if name not in self.optim_wrappers:
                 raise OptimStateError(

@@ -25,6 +25,8 @@ class ZeroRedundancyOptimizer(_TorchZeroRedundancyOptimizer):
 
     Raises:
         OptimArgumentError: If torch has no such optimizer.
+
+    Source: Rajbhandari et al., ZeRO (SC 2020), arXiv:1910.02054.
     """
 
     def __init__(self, params: Any, optimizer_type: str, **kwargs: Any) -> None:
