@@ -30,6 +30,7 @@ class BaseAveragedModel(nn.Module, ABC):
 
     Raises:
         ModelArgumentError: If ``interval`` is below 1.
+        AveragingError: If ``model`` is sharded in a way that cannot be copied.
     """
 
     def __init__(
@@ -92,7 +93,15 @@ class BaseAveragedModel(nn.Module, ABC):
             self.avg_func(own, theirs, steps)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the averaged model."""
+        """Call the averaged model.
+
+        Args:
+            *args: Positional arguments of the model.
+            **kwargs: Its other arguments.
+
+        Returns:
+            What the averaged model returns.
+        """
         return self.module(*args, **kwargs)
 
     @torch.no_grad()
@@ -192,8 +201,10 @@ def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
 class StochasticWeightAverage(BaseAveragedModel):
     """The plain mean of the weights at every ``interval``-th step.
 
-    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization
-    (UAI 2018).
+    With ``n`` weights in it, ``average = average + (weight - average) / (n + 1)``.
+
+    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization (UAI
+    2018), arXiv:1803.05407, algorithm 1.
     """
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
@@ -230,6 +241,9 @@ class ExponentialMovingAverage(BaseAveragedModel):
 
     Raises:
         ModelArgumentError: If ``momentum`` is not between 0 and 1.
+
+    Source: Tarvainen and Valpola, Mean teachers are better role models (NeurIPS 2017),
+    arXiv:1703.01780; its ``alpha`` is ``1 - momentum``.
     """
 
     def __init__(

@@ -42,6 +42,11 @@ class BaseDataPreprocessor(nn.Module):
         Args:
             data: Tensors, objects with a ``to`` method, or dicts, lists, tuples and named tuples
                 of them, nested at will. Anything else stays as it is.
+
+        Returns:
+            ``data`` in the same containers; tensors that lie on the device already are not copied.
+            Floating-point tensors get the dtype that the preprocessor was cast to, e.g. by
+            ``half()``.
         """
         kind = type(data)
         # The containers of nearly all batches first: asking an abstract class costs a microsecond.
@@ -72,6 +77,9 @@ class BaseDataPreprocessor(nn.Module):
         Args:
             data: What the data loader gave.
             training: Whether the model is being trained; for augmentation.
+
+        Returns:
+            ``data``, on the device, as :meth:`cast_data` gives it.
         """
         return self.cast_data(data)
 

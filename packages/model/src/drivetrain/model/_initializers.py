@@ -95,10 +95,16 @@ class ConstantInit(BaseInit):
 class XavierInit(BaseInit):
     """Draws weights as Glorot and Bengio (2010) do.
 
+    Normal: mean 0, standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``. Uniform: between
+    ``-b`` and ``b``, where ``b`` is ``sqrt(3)`` times that.
+
     Args:
         gain: Factor of the standard deviation.
         distribution: ``'normal'`` or ``'uniform'``.
         **kwargs: ``bias``, ``bias_prob``, ``layer``, see :class:`BaseInit`.
+
+    Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural
+    networks (AISTATS 2010).
     """
 
     def __init__(
@@ -199,12 +205,18 @@ class UniformInit(BaseInit):
 class KaimingInit(BaseInit):
     """Draws weights as He et al. (2015) do.
 
+    Normal: mean 0, standard deviation ``g / sqrt(fan)``. Uniform: between ``-b`` and ``b``, where
+    ``b`` is ``sqrt(3)`` times that. ``g`` belongs to the nonlinearity: ``sqrt(2)`` for ``'relu'``,
+    ``sqrt(2 / (1 + a ** 2))`` for ``'leaky_relu'``.
+
     Args:
         a: Negative slope of the rectifier behind; only for ``'leaky_relu'``.
         mode: ``'fan_in'`` keeps the variance in the forward pass, ``'fan_out'`` in the backward.
         nonlinearity: Name of the function behind, as in ``torch.nn.functional``.
         distribution: ``'normal'`` or ``'uniform'``.
         **kwargs: ``bias``, ``bias_prob``, ``layer``, see :class:`BaseInit`.
+
+    Source: He et al., Delving Deep into Rectifiers (ICCV 2015), arXiv:1502.01852, section 2.2.
     """
 
     def __init__(
@@ -236,6 +248,8 @@ class KaimingInit(BaseInit):
 class Caffe2XavierInit(KaimingInit):
     """Draws weights as Caffe2's XavierFill does.
 
+    Between ``-sqrt(3 / fan_in)`` and ``sqrt(3 / fan_in)``.
+
     Args:
         **kwargs: ``bias``, ``bias_prob``, ``layer``, see :class:`BaseInit`.
     """
@@ -265,7 +279,11 @@ class PretrainedInit:
         self.wholemodule = False
 
     def __call__(self, module: nn.Module) -> None:
-        """Load the weights into ``module``, and note it."""
+        """Load the weights into ``module``, and note it.
+
+        Args:
+            module: Its parameters and buffers are overwritten in place.
+        """
         # Not at the top: most models load nothing, and this brings in every file backend.
         from drivetrain.checkpoint import (
             _load_checkpoint_with_prefix,

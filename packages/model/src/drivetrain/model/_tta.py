@@ -51,7 +51,18 @@ class BaseTTAModel(BaseModel):
         """
 
     def test_step(self, data: Any) -> list[Any]:
-        """Return the merged predictions for a batch of views."""
+        """Return the merged predictions for a batch of views.
+
+        Args:
+            data: A dict, list or tuple whose fields each hold one entry per view.
+
+        Returns:
+            One prediction per sample.
+
+        Raises:
+            BatchError: If the batch is none of these, its fields differ in their number of views,
+                or the views give different numbers of predictions.
+        """
         predictions = [self.module.test_step(view) for view in _views(data)]  # type: ignore[operator]  # checked at construction
         lengths = {len(prediction) for prediction in predictions}
         if len(lengths) > 1:

@@ -41,11 +41,20 @@ def xavier_init(
 ) -> None:
     """Draw the weight as Glorot and Bengio (2010) do; fill the bias.
 
+    Normal: mean 0, standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``. Uniform: between
+    ``-b`` and ``b``, where ``b`` is ``sqrt(3)`` times that.
+
     Args:
         module: The module.
         gain: Factor of the standard deviation.
         bias: Fills the bias.
         distribution: ``'normal'`` or ``'uniform'``.
+
+    Raises:
+        InitCfgError: If ``distribution`` is neither.
+
+    Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural
+    networks (AISTATS 2010).
     """
     fill = nn.init.xavier_uniform_ if _is_uniform(distribution) else nn.init.xavier_normal_
     weight, module_bias = _tensors(module)
@@ -140,6 +149,10 @@ def kaiming_init(
 ) -> None:
     """Draw the weight as He et al. (2015) do; fill the bias.
 
+    Normal: mean 0, standard deviation ``g / sqrt(fan)``. Uniform: between ``-b`` and ``b``, where
+    ``b`` is ``sqrt(3)`` times that. ``g`` belongs to the nonlinearity: ``sqrt(2)`` for ``'relu'``,
+    ``sqrt(2 / (1 + a ** 2))`` for ``'leaky_relu'``.
+
     Args:
         module: The module.
         a: Negative slope of the rectifier behind it; only for ``'leaky_relu'``.
@@ -147,6 +160,11 @@ def kaiming_init(
         nonlinearity: Name of the function behind it, as in ``torch.nn.functional``.
         bias: Fills the bias.
         distribution: ``'normal'`` or ``'uniform'``.
+
+    Raises:
+        InitCfgError: If ``distribution`` is neither.
+
+    Source: He et al., Delving Deep into Rectifiers (ICCV 2015), arXiv:1502.01852, section 2.2.
     """
     uniform = _is_uniform(distribution)
     fill: Any = nn.init.kaiming_uniform_ if uniform else nn.init.kaiming_normal_
@@ -160,6 +178,8 @@ def kaiming_init(
 def caffe2_xavier_init(module: nn.Module, bias: float = 0) -> None:
     """Draw the weight as Caffe2's XavierFill does: uniform, keeping the variance forward.
 
+    Between ``-sqrt(3 / fan_in)`` and ``sqrt(3 / fan_in)``.
+
     Args:
         module: The module; what it lacks of ``weight`` and ``bias`` is left out.
         bias: Fills the bias.
@@ -172,11 +192,16 @@ def caffe2_xavier_init(module: nn.Module, bias: float = 0) -> None:
 def bias_init_with_prob(prior_prob: float) -> float:
     """Return the bias at which a sigmoid gives ``prior_prob``.
 
+    ``-log((1 - prior_prob) / prior_prob)``
+
     Args:
         prior_prob: Probability that an untrained classifier should give, between 0 and 1.
 
     Raises:
         InitCfgError: If it is not between 0 and 1.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection (ICCV 2017), arXiv:1708.02002, section
+    4.1.
     """
     if not 0.0 < prior_prob < 1.0:
         raise InitCfgError(f"prior_prob must be between 0 and 1, got {prior_prob}")

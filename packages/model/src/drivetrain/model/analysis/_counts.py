@@ -60,6 +60,12 @@ def parameter_count(model: nn.Module) -> defaultdict[str, int]:
     """Count the values in the parameters of each module; the whole model is ``''``.
 
     A parameter that is held twice counts once in each module that holds it.
+
+    Args:
+        model: The model; whether a parameter is trained makes no difference.
+
+    Returns:
+        Numbers of values by name, of modules and of single parameters; 0 for any other name.
     """
     counts: defaultdict[str, int] = defaultdict(int)
     for name, module in model.named_modules(remove_duplicate=False):
