@@ -63,6 +63,9 @@ class BaseDataElement:
     def set_metainfo(self, metainfo: Mapping[str, Any]) -> None:
         """Set facts by name; they are copied deeply.
 
+        Args:
+            metainfo: Names and values.
+
         Raises:
             FieldTypeError: If ``metainfo`` is no mapping.
             FieldNameError: If data has one of the names.
@@ -74,6 +77,9 @@ class BaseDataElement:
 
     def set_data(self, data: Mapping[str, Any]) -> None:
         """Set data by name; nothing is copied.
+
+        Args:
+            data: Names and values.
 
         Raises:
             FieldTypeError: If ``data`` is no mapping.
@@ -90,8 +96,13 @@ class BaseDataElement:
     def update(self, instance: BaseDataElement) -> None:
         """Take over all fields of another element.
 
+        Args:
+            instance: The element whose facts are copied and whose data is shared; it wins where
+                both have a field.
+
         Raises:
             FieldTypeError: If ``instance`` is none.
+            FieldNameError: If a name is data in one of them and a fact in the other.
         """
         if not isinstance(instance, BaseDataElement):
             raise FieldTypeError(f"update takes a BaseDataElement, got {type(instance).__name__}")
@@ -162,8 +173,15 @@ class BaseDataElement:
     def pop(self, *args: Any) -> Any:
         """Remove a field and return its value: ``pop(name)`` or ``pop(name, default)``.
 
+        Args:
+            *args: The name, then maybe what to return where there is no such field.
+
+        Returns:
+            The value, or the default.
+
         Raises:
             KeyError: If there is no such field and no default.
+            TypeError: If there are no arguments, or more than two.
         """
         if not 1 <= len(args) <= 2:
             raise TypeError(f"pop takes a name and maybe a default, got {len(args)} arguments")
@@ -275,6 +293,10 @@ class BaseDataElement:
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Apply ``to(...)`` to all data that has such a method.
+
+        Args:
+            *args: Arguments of ``Tensor.to``: a device, a dtype or a tensor.
+            **kwargs: Arguments of ``Tensor.to``, such as ``non_blocking``.
 
         Returns:
             A new element of the same type; this one is not changed.
