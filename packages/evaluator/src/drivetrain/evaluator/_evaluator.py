@@ -77,6 +77,10 @@ class Evaluator:
             num_padded: How many at its end only repeat others to make the ranks even (see
                 ``drivetrain.dataset.batch_extent``). They are cut off before a metric sees them, so
                 that metrics which keep one result per *batch* are exact too.
+
+        Raises:
+            MetricOptionError: If ``num_padded`` is given without ``num_samples``.
+            EvaluatorConfigError: If ``data_samples`` is ``None`` or a number.
         """
         if num_padded:
             if num_samples is None:
