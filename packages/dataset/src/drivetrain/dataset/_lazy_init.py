@@ -14,6 +14,10 @@ def force_full_init(method: Method) -> Method:
 
     Args:
         method: Of a class with ``full_init`` and ``_fully_initialized``.
+
+    Returns:
+        The method, with the call in front. It raises ``AttributeError`` when called on an object
+        without ``full_init``.
     """
 
     @functools.wraps(method)
