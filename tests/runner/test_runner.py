@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from drivetrain.config import Config
+from drivetrain.dist import StrategyConfigError
 from drivetrain.dist.strategy import SingleDeviceStrategy
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import LOOPS, RUNNERS, CheckError, DefaultScope
@@ -394,3 +395,42 @@ def test_a_config_may_leave_the_scope_of_names_as_it_is(kind, tmp_path, classifi
     without = kind.from_cfg({**cfg, "default_scope": None})
     assert not DefaultScope.check_instance_created(without.experiment_name)
     assert DefaultScope.check_instance_created(kind.from_cfg(cfg).experiment_name)
+
+
+SETTINGS = {
+    "number for a dict": ({"randomness": 3}, "randomness is a dict of seed"),
+    "key of mp_cfg": ({"env_cfg": {"mp_cfg": {"start_method": "fork"}}}, "mp_start_method"),
+    "way to start workers": (
+        {"env_cfg": {"mp_cfg": {"mp_start_method": "frok"}}},
+        "'forkserver' or None, got 'frok'",
+    ),
+    "number to scale by": ({"auto_scale_lr": 8}, "auto_scale_lr is a dict of enable"),
+    "key of auto_scale_lr": (
+        {"auto_scale_lr": {"enable": True, "base_batch_sise": 8}},
+        "Did you mean:  'base_batch_size'",
+    ),
+    "batch of nothing": (
+        {"auto_scale_lr": {"enable": True, "base_batch_size": 0}},
+        "no whole number from 1 on: 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "text"), SETTINGS.values(), ids=SETTINGS)
+def test_a_setting_that_nobody_can_follow_is_refused_by_name(make_runner, changes, text) -> None:
+    with pytest.raises((StrategyConfigError, ValueError), match=text):
+        make_runner(**changes).train()
+
+
+def test_a_loop_of_ones_own_needs_no_more_than_run(make_runner, tmp_path) -> None:
+    @LOOPS.register_module(force=True)
+    class Once(BaseLoop):
+        def run(self):
+            for batch in self.dataloader:
+                self.runner.model.train_step(batch, self.runner.optim_wrapper)
+            return self.runner.model
+
+    runner = make_runner(train_cfg={"type": "Once"}, param_scheduler=None)
+    before = runner.model.layers[0].weight.detach().clone()
+    assert not torch.equal(runner.train().layers[0].weight, before)
+    assert Path(runner.save_checkpoint(str(tmp_path), "once.pth")).is_file()

@@ -14,6 +14,8 @@ import torch
 from drivetrain.dist.__about__ import __version__
 from drivetrain.dist._device import get_device
 
+_START_METHODS = (None, "fork", "spawn", "forkserver")
+
 
 def set_multi_processing(
     mp_start_method: str | None = "fork", opencv_num_threads: int = 0, distributed: bool = False
@@ -27,7 +29,14 @@ def set_multi_processing(
             with none of their own.
         distributed: Whether there are several ranks: ``OMP_NUM_THREADS`` and ``MKL_NUM_THREADS``
             are then set to 1 unless they are set, so that ranks do not crowd the machine.
+
+    Raises:
+        ValueError: If no platform has a method of that name.
     """
+    if mp_start_method not in _START_METHODS:
+        raise ValueError(
+            f"mp_start_method is 'fork', 'spawn', 'forkserver' or None, got {mp_start_method!r}"
+        )
     if mp_start_method in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method(mp_start_method, force=True)
     cv2 = sys.modules.get("cv2")  # only where the program uses it: importing it here is slow

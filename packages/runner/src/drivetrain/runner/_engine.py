@@ -350,7 +350,9 @@ class Engine(RunState):
         self.call_hook("before_run")
         # Hooks that take part in loading were set up by before_run.
         self.load_or_resume()
-        self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+        self.optim_wrapper.initialize_count_status(
+            self.model, self.iter, getattr(loop, "max_iters", -1)
+        )
         self.is_training = True
         try:
             model = loop.run()
@@ -443,8 +445,8 @@ class Engine(RunState):
         loop = self.train_loop
         return {
             "epoch_length": length_of(loop.dataloader),
-            "max_epochs": loop.max_epochs,
-            "max_iters": loop.max_iters,
+            "max_epochs": getattr(loop, "max_epochs", None),  # a user's own loop may have no end
+            "max_iters": getattr(loop, "max_iters", None),
             "train_micro_batch_size_per_gpu": _batch_size(loop.dataloader),
         }
 

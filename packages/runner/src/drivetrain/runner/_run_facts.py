@@ -109,7 +109,7 @@ class RunFacts(ABC):
             if not self.has_train_loop:
                 return Progress()
             # a user's own kind of loop, which knows only its counts
-            progress = loop.progress = Progress(epoch=loop.epoch, iter=loop.iter)
+            progress = loop.progress = Progress(epoch=self.epoch, iter=self.iter)
         return progress
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drivetrain.dist._errors import StrategyConfigError
+from drivetrain.dist.strategy._session import check_keys
 from drivetrain.logging import print_log
 
 
@@ -24,13 +25,26 @@ def scale_lr(
     Returns:
         The factor; 1.0 when nothing happened.
 
+    Raises:
+        StrategyConfigError: If ``auto_scale_lr`` has other keys or values, or the batch size is not
+            known.
+
     Source: Goyal et al., Accurate, Large Minibatch SGD (2017), section 2.1.
     """
-    if not auto_scale_lr or not auto_scale_lr.get("enable", False):
+    if not auto_scale_lr:
         return 1.0
-    if "base_batch_size" not in auto_scale_lr:
+    if not isinstance(auto_scale_lr, Mapping):
         raise StrategyConfigError(
-            "auto_scale_lr: base_batch_size is missing.\n"
+            f"auto_scale_lr is a dict of enable and base_batch_size, got {auto_scale_lr!r}"
+        )
+    check_keys("auto_scale_lr", auto_scale_lr, ("enable", "base_batch_size"))
+    if not auto_scale_lr.get("enable", False):
+        return 1.0
+    base = auto_scale_lr.get("base_batch_size")
+    if not isinstance(base, int) or base < 1:
+        state = "missing" if base is None else f"no whole number from 1 on: {base!r}"
+        raise StrategyConfigError(
+            f"auto_scale_lr: base_batch_size is {state}.\n"
             "  Do:  give the batch size, over all ranks, for which the learning rate was chosen."
         )
     if real_batch_size is None:
@@ -38,10 +52,10 @@ def scale_lr(
             "auto_scale_lr: the batch size of a rank is not known.\n"
             "  Do:  pass train_micro_batch_size_per_gpu in dispatch_kwargs."
         )
-    factor = real_batch_size / auto_scale_lr["base_batch_size"]
+    factor = real_batch_size / base
     print_log(
-        f"auto_scale_lr: base batch size {auto_scale_lr['base_batch_size']}, real batch size "
-        f"{real_batch_size}: learning rates are multiplied by {factor:g}",
+        f"auto_scale_lr: base batch size {base}, real batch size {real_batch_size}: learning rates "
+        f"are multiplied by {factor:g}",
         logger="current",
     )
     for wrapper in _wrappers(optim_wrapper):

@@ -32,6 +32,7 @@ _ENV_KEYS = (
     "randomness",
 )
 _RANDOMNESS_KEYS = ("seed", "diff_rank_seed", "deterministic")
+_MP_KEYS = ("mp_start_method", "opencv_num_threads")
 _DEFAULT_FILE_LIMIT = 4096
 
 
@@ -49,9 +50,10 @@ class Session:
         self.work_dir = os.path.abspath(os.path.expanduser(work_dir))
         self.env = dict(env_kwargs or {})
         self.log = dict(log_kwargs or {})
-        self.randomness = dict(self.env.get("randomness") or {})
         check_keys("env_kwargs", self.env, _ENV_KEYS)
-        check_keys("env_kwargs.randomness", self.randomness, _RANDOMNESS_KEYS)
+        check_keys("env_kwargs.randomness", self.env.get("randomness") or {}, _RANDOMNESS_KEYS)
+        check_keys("env_kwargs.mp_cfg", self.env.get("mp_cfg") or {}, _MP_KEYS)
+        self.randomness = dict(self.env.get("randomness") or {})
         self.started = False
         self._name = experiment_name
         self.launcher: str | None = self.env.get("launcher")
@@ -168,6 +170,8 @@ class Session:
 
 def check_keys(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Refuse keys of a setting that nobody reads; offer the nearest that somebody does."""
+    if not isinstance(given, Mapping):
+        raise StrategyConfigError(f"{where} is a dict of {', '.join(known)}; got {given!r}")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
