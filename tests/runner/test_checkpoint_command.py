@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as torch_dist
 from torch import nn
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, StorageMeta
 
 from drivetrain.checkpoint import CheckpointFolder, load_checkpoint, load_safetensors, seal_folder
 from drivetrain.cli import main
@@ -264,6 +265,21 @@ MISTAKES = {
 }
 
 
+def test_enumerations_as_python_3_11_0_to_3_11_3_write_them_are_read(
+    shards: Path, call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pickle.loads((shards / ".metadata").read_bytes())
+    by_name = lambda member, protocol: (getattr, (type(member), member.name))  # noqa: E731
+    monkeypatch.setattr(_MEM_FORMAT_ENCODING, "__reduce_ex__", by_name)
+    (shards / ".metadata").write_bytes(pickle.dumps(table))
+    monkeypatch.undo()
+    assert b"getattr" in (shards / ".metadata").read_bytes()
+    (shards / "manifest.json").unlink()
+    seal_folder(shards)
+    code, _, err = call("export", shards, shards.parent / "out.pth")
+    assert code == 0, err
+
+
 def test_a_mistake_is_one_screen_with_its_exit_code(
     run_dir: Path, call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,18 +298,21 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path, call: Callable[..
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.parametrize("way", ["a call", "an attribute of a class"])
 def test_a_folder_whose_table_of_contents_would_run_code_is_refused(
-    shards: Path, call: Callable[..., Answer]
+    shards: Path, call: Callable[..., Answer], way: str
 ) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
-            return os.mkdir, (str(shards.parent / "was_here"),)
+            if way == "a call":
+                return os.mkdir, (str(shards.parent / "was_here"),)
+            return getattr, (StorageMeta, "__subclasses__")
 
     (shards / ".metadata").write_bytes(pickle.dumps(Evil()))
     (shards / "manifest.json").unlink()
     seal_folder(shards)
     code, _, err = call("export", shards, shards.parent / "out.pth")
 
-    assert (code, "posix.mkdir" in err) == (1, True)
+    assert (code, ("posix.mkdir" if way == "a call" else "builtins.getattr") in err) == (1, True)
     assert not (shards.parent / "was_here").exists()
     assert CheckpointFolder(shards.parent).names() == ["iter_5.pth"]

@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 from collections import OrderedDict
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,6 +74,13 @@ def _read_table(path: str) -> Any:
         raise CheckpointCorruptError(f"{path}: cannot be read: {err}") from err
 
 
+def _member(kind: Any, name: str) -> Any:
+    """The member of an enumeration; no attribute of anything else."""
+    if not (isinstance(kind, type) and issubclass(kind, Enum) and name in kind.__members__):
+        raise UnsafeCheckpointError("", ("builtins.getattr",))
+    return kind[name]
+
+
 class _TableUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _OWN.get(module, ()):
@@ -85,4 +93,6 @@ class _TableUnpickler(pickle.Unpickler):
             return pathlib.PurePosixPath  # the other systems' kinds cannot be made here
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # how Python 3.11.0 to 3.11.3 write members of an enumeration
         raise UnsafeCheckpointError("", (f"{module}.{name}",))
