@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from drivetrain.cli import main
 
@@ -242,6 +243,36 @@ MISTAKES = {
         2,
         "gone.csv",
     ),
+    "weights that are not there": (
+        ["train", "tiny.py", "--load-from", "gone.pth"],
+        2,
+        "gone.pth: there is no such file",
+    ),
+    "checkpoint to go on from that is not there": (
+        ["train", "tiny.py", "--resume", "--load-from", "gone.pth"],
+        2,
+        "gone.pth: there is no such file",
+    ),
+    "file after --resume": (
+        ["train", "tiny.py", "--resume", "gone.pth"],
+        2,
+        "--resume --load-from gone.pth",
+    ),
+    "path as resume in the config": (
+        ["train", "tiny.py", "+resume=gone.pth"],
+        2,
+        "gone.pth: there is no such file",
+    ),
+    "another model than in the checkpoint": (
+        ["train", "tiny.py", "model.width=5", "--resume", "--load-from", "four.pth"],
+        2,
+        "net.0.weight: (4, 2) in the checkpoint, (5, 2) in the model",
+    ),
+    "setting that nobody can follow": (
+        ["train", "tiny.py", "+randomness.sed=3"],
+        2,
+        "unknown key 'sed'",
+    ),
     "nothing to test": (["test", "tiny.py"], 2, "there is no checkpoint in"),
     "checkpoint that is not there": (["test", "tiny.py", "gone.pth"], 2, "gone.pth"),
     "nothing to plot": (["plot", "gone"], 1, "gone"),
@@ -252,6 +283,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("words", "code", "text"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_screen_without_a_traceback(project, capsys, words, code, text) -> None:
+    weights = {"net.0.weight": torch.zeros(4, 2), "net.2.bias": torch.zeros(2)}
+    torch.save({"state_dict": weights, "meta": {}}, project / "four.pth")
     got, _, err = call(capsys, *words)
     assert got == code, err
     assert text in err

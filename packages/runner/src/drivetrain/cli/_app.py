@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib.metadata import version
 from typing import Any
@@ -72,6 +73,8 @@ def train(
     one.
     """
     changes = (*overrides, *cfg_options)
+    if options["resume"]:
+        _refuse_value_of_resume(overrides)
     if options["launch"]:
         from drivetrain.cli._launch import launch_training
 
@@ -81,6 +84,16 @@ def train(
     from drivetrain.cli._train import run_training
 
     run_training(config, changes, **options)
+
+
+def _refuse_value_of_resume(overrides: tuple[str, ...]) -> None:
+    """Say how to name the checkpoint to go on from to those who wrote ``--resume FILE``."""
+    for word in overrides:
+        if "=" not in word:
+            raise click.UsageError(
+                f"--resume takes no file: it goes on from the newest checkpoint of the work dir.\n"
+                f"  To go on from {word}:  --resume --load-from {shlex.quote(word)}"
+            )
 
 
 def _evaluate_command(stage: str, summary: str) -> None:

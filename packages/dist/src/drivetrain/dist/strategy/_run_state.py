@@ -89,8 +89,9 @@ class RunState(Surroundings):
         """Put weights into the model; called on all ranks with the same weights.
 
         Raises:
-            StrategyError: If not one weight of the model is among them; while a training is
-                resumed, if one that is trained is missing or has another shape.
+            StrategyError: If not one weight of the model is among them.
+            StrategyConfigError: While a training is resumed, if a parameter that is trained is
+                missing or has another shape.
         """
         model = self._bare()
         report = load_state_dict(model, revised(state_dict, revise_keys), strict, self.logger)
@@ -230,7 +231,7 @@ class RunState(Surroundings):
             The whole checkpoint.
 
         Raises:
-            StrategyError: If the optimizer is to go back too and the model is another one.
+            StrategyConfigError: If the optimizer is to go back too and the model is another one.
         """
         location = "cpu" if map_location == "default" else map_location
         self._resumes_training = resume_optimizer and self.optim_wrapper is not None

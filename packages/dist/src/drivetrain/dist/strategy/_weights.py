@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from drivetrain.checkpoint import LoadReport
-from drivetrain.dist._errors import StrategyError
+from drivetrain.dist._errors import StrategyConfigError, StrategyError
 
 ReviseKeys = Sequence[tuple[str, str]]
 STRIP_WRAPPER: ReviseKeys = ((r"^module\.", ""),)
@@ -41,7 +41,7 @@ def refuse_other_model(model: nn.Module, report: LoadReport) -> None:
     Its optimizer's state would not fit either, or belong to something else.
 
     Raises:
-        StrategyError: If there is one that is trained; names all of them.
+        StrategyConfigError: If there is one that is trained; names all of them.
     """
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     wrong = [f"{name}: missing" for name in report.missing if name in trained]
@@ -53,7 +53,7 @@ def refuse_other_model(model: nn.Module, report: LoadReport) -> None:
     if wrong:
         rows = "\n".join(f"  {row}" for row in wrong[:_MAX_SHOWN])
         more = f"\n  and {len(wrong) - _MAX_SHOWN} more" if len(wrong) > _MAX_SHOWN else ""
-        raise StrategyError(
+        raise StrategyConfigError(
             f"resume: {type(model).__name__} is another model than in the checkpoint.\n"
             f"{rows}{more}\n"
             "  Do:  give the model that the run had; or begin a new run from the weights that fit: "
