@@ -61,6 +61,9 @@ def check_same_code(group: ProcessGroup | None = None) -> None:
     Those that ranks share are compared: a rank may load more than others. Installed packages and
     Python's own library are left out.
 
+    Args:
+        group: All ranks by default.
+
     Raises:
         DataMismatchError: On every rank, if any differ; says which.
     """

@@ -18,6 +18,9 @@ def detect_anomalous_params(loss: Tensor, model: nn.Module) -> list[str]:
     Args:
         loss: A loss that still has its graph.
         model: Whose parameters that require gradients are looked for.
+
+    Returns:
+        Names as in ``model.named_parameters()``; empty if all have a part in the loss.
     """
     reached = _leaves(loss)
     names = [

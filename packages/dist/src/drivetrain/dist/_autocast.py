@@ -31,6 +31,9 @@ def autocast(
         cache_enabled: Whether casts of one weight are kept for the length of the body; torch's
             own setting by default.
 
+    Yields:
+        Nothing.
+
     Raises:
         BackendError: If ``enabled`` and the device has no autocast or no such ``dtype`` in it.
             Torch alone would warn and silently compute in full precision.

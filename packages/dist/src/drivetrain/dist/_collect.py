@@ -60,7 +60,15 @@ def collect_results(
 
 
 def collect_results_gpu(result_part: list[Any], size: int) -> list[Any] | None:
-    """``collect_results`` through the process group, on whatever device the group talks."""
+    """``collect_results`` through the process group, on whatever device the group talks.
+
+    Args:
+        result_part: Results of this rank.
+        size: How many there are in all.
+
+    Returns:
+        The results in the order of the dataset, on rank 0; ``None`` elsewhere.
+    """
     return _collect_through_group(result_part, size)
 
 
@@ -74,6 +82,9 @@ def collect_results_cpu(
         size: How many there are in all.
         tmpdir: The folder; made when missing, and removed at the end. A fresh one below the
             current directory by default.
+
+    Returns:
+        The results in the order of the dataset, on rank 0; ``None`` elsewhere.
     """
     rank, world_size = get_dist_info()
     if world_size == 1:

@@ -106,7 +106,13 @@ def gather(data: Tensor, dst: int = 0, group: ProcessGroup | None = None) -> lis
 
 
 def broadcast(data: Tensor, src: int = 0, group: ProcessGroup | None = None) -> None:
-    """Overwrite ``data`` on all ranks with that of rank ``src`` (a global rank), in place."""
+    """Overwrite ``data`` on all ranks with that of one rank, in place.
+
+    Args:
+        data: Of one shape and dtype on every rank; any device.
+        src: Global rank that sends.
+        group: All ranks by default.
+    """
     if get_world_size(group) <= 1:
         return
     buffer = _outgoing(data, group)
@@ -123,6 +129,11 @@ def all_reduce_dict(
     """Combine the tensors of ``data`` over all ranks, key by key, in place.
 
     Tensors of one dtype travel together.
+
+    Args:
+        data: Of the same keys on every rank; the tensors of a key are of one shape and dtype.
+        op: As for ``all_reduce``, e.g. ``'sum'`` or ``'mean'``.
+        group: All ranks by default.
 
     Raises:
         DataMismatchError: On every rank, if the ranks bring different keys.

@@ -29,6 +29,8 @@ def set_comm_hook(model: DistributedDataParallel, setting: str | Mapping[str, An
 
     Raises:
         WrapperError: If there is no such way.
+
+    Source: Vogels, Karimireddy and Jaggi, PowerSGD (NeurIPS 2019), arXiv:1905.13727.
     """
     options = {"type": setting} if isinstance(setting, str) else dict(setting)
     kind = options.pop("type", None)

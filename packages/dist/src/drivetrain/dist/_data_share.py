@@ -14,6 +14,9 @@ def share_data(ranks: int) -> None:
     """Say that each ``ranks`` neighbouring ranks work on one batch; without a group, nothing.
 
     Strategies say it; samplers and ``collect_results`` keep to it.
+
+    Args:
+        ranks: How many; 1 gives each rank data of its own.
     """
     global _sharing
     world = get_default_group()

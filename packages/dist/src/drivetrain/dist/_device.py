@@ -85,6 +85,12 @@ def get_max_memory(device: torch.device | str | None = None) -> int:
 
     Counts since the start of the program or since ``reset_peak_memory``. The CPU and MPS keep no
     such count.
+
+    Args:
+        device: The current device of the kind that ``get_device`` finds by default.
+
+    Returns:
+        Whole megabytes (of 2**20 bytes), rounded down.
     """
     device_type = get_device() if device is None else torch.device(device).type
     module = getattr(torch, device_type, None)
@@ -109,6 +115,9 @@ def get_max_cuda_memory(device: torch.device | None = None) -> int:
 
     Args:
         device: The current CUDA device by default.
+
+    Returns:
+        Whole megabytes (of 2**20 bytes), rounded down.
     """
     return get_max_memory(device or "cuda") if is_cuda_available() else 0
 

@@ -54,6 +54,9 @@ def broadcast_object_list(data: list[Any], src: int = 0, group: ProcessGroup | N
         data: A list, equally long on every rank; its items must be picklable on ``src``.
         src: Global rank that sends.
         group: All ranks by default.
+
+    Raises:
+        TypeError: If ``data`` is no list.
     """
     if not isinstance(data, list):
         raise TypeError(f"broadcast_object_list: data must be a list, got {type(data).__name__}.")
@@ -62,7 +65,16 @@ def broadcast_object_list(data: list[Any], src: int = 0, group: ProcessGroup | N
 
 
 def broadcast_object(data: _T, src: int = 0, group: ProcessGroup | None = None) -> _T:
-    """The ``data`` of rank ``src``, on every rank."""
+    """The ``data`` of one rank, on every rank.
+
+    Args:
+        data: Anything that pickle takes; only that of ``src`` matters.
+        src: Global rank that sends.
+        group: All ranks by default.
+
+    Returns:
+        What ``src`` gave; ``data`` itself without a process group.
+    """
     box = [data]
     broadcast_object_list(box, src, group)
     return box[0]
@@ -70,6 +82,9 @@ def broadcast_object(data: _T, src: int = 0, group: ProcessGroup | None = None) 
 
 def run_on_main(action: Callable[[], _T]) -> _T | None:
     """Do ``action`` on rank 0 while the others wait; if it fails, every rank raises.
+
+    Args:
+        action: Takes no arguments; called on rank 0 alone.
 
     Returns:
         What ``action`` returned, on rank 0; ``None`` elsewhere.
@@ -96,6 +111,9 @@ def run_on_main(action: Callable[[], _T]) -> _T | None:
 
 def run_on_all(action: Callable[[], _T]) -> _T:
     """Do ``action`` on every rank; if it fails on any, every rank raises.
+
+    Args:
+        action: Takes no arguments.
 
     Returns:
         What ``action`` returned here.

@@ -38,6 +38,9 @@ class PortableSyncBatchNorm(_BatchNorm):
     ``torch.nn.SyncBatchNorm`` trains on accelerators only, and is faster there. Ranks may bring
     batches of different sizes. Statistics are computed in float32 for shorter types. Without a
     process group, and in evaluation, it is an ordinary batch norm.
+
+    Source: Ioffe and Szegedy, Batch Normalization (ICML 2015), arXiv:1502.03167, with the samples
+    of all ranks as the batch.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -45,7 +45,15 @@ class TrainableModel(Protocol):
     """What a model wrapper asks of the model inside."""
 
     def data_preprocessor(self, data: Any, training: bool = False) -> Any:
-        """Bring a batch into the form and onto the device that ``forward`` takes."""
+        """Bring a batch into the form and onto the device that ``forward`` takes.
+
+        Args:
+            data: What the data loader gave.
+            training: Whether the model is being trained.
+
+        Returns:
+            The batch, as ``forward`` takes it.
+        """
         ...
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:

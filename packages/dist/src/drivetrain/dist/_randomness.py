@@ -24,6 +24,12 @@ def sync_random_seed(group: ProcessGroup | None = None) -> int:
 
     Drawn from the operating system, not from a generator of this process, so that asking does not
     move the position of any generator.
+
+    Args:
+        group: All ranks by default.
+
+    Returns:
+        From 0 to ``2**31 - 1``.
     """
     seed = int.from_bytes(os.urandom(4), "little") % _MAX_SEED
     if get_world_size(group) <= 1:
@@ -46,6 +52,9 @@ def set_random_seed(
 
     Returns:
         The seed before the rank is added.
+
+    Raises:
+        TypeError: If ``seed`` is neither a whole number nor ``None``.
     """
     if seed is None:
         seed = sync_random_seed()
@@ -107,6 +116,9 @@ def load_random_state_dict(state: dict[str, Any]) -> None:
 
     States of accelerators that this process does not have are left out; an accelerator without a
     state keeps its own.
+
+    Args:
+        state: What ``random_state_dict`` returned; not changed.
     """
     python = state["python"]
     internal = tuple(python["internal"].tolist())
@@ -126,6 +138,10 @@ def derived_random_state(state: dict[str, Any], rank: int) -> None:
     """Seed this process from the state of another rank, for a rank that did not exist then.
 
     The result depends on that state and on ``rank`` only, and so is the same on every resume.
+
+    Args:
+        state: What ``random_state_dict`` returned on the other rank.
+        rank: Rank of this process.
     """
     digest = hashlib.sha256(state["torch"].cpu().numpy().tobytes() + rank.to_bytes(8, "little"))
     _seed_all(int.from_bytes(digest.digest()[:4], "little") % _MAX_SEED)

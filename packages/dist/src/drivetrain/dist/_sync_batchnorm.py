@@ -31,6 +31,9 @@ def revert_sync_batchnorm(module: nn.Module) -> nn.Module:
     For one device. Parameters and statistics stay the same objects; the training mode carries
     over.
 
+    Args:
+        module: The model; changed in place.
+
     Returns:
         ``module``, or its replacement when it is a ``SyncBatchNorm`` itself.
     """

@@ -38,6 +38,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, Any]) -> 
 
     Raises:
         WrapperError: If a pattern matches nothing, a style is unknown, or a layer cannot be cut.
+
+    Source: Shoeybi et al., Megatron-LM (2019), arXiv:1909.08053, section 3.
     """
     from torch.distributed.tensor.parallel import parallelize_module
 

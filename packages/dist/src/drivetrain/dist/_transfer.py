@@ -26,6 +26,9 @@ def get_comm_device(group: ProcessGroup | None = None) -> torch.device:
     """The device that a tensor must be on to travel through ``group``.
 
     Gloo and MPI take tensors of the CPU; NCCL and its kin those of this rank's accelerator.
+
+    Args:
+        group: All ranks by default.
     """
     device_type = _BACKEND_DEVICES.get(get_backend(group) or "gloo", "cpu")
     if device_type == "cpu":
@@ -35,6 +38,9 @@ def get_comm_device(group: ProcessGroup | None = None) -> torch.device:
 
 def get_data_device(data: Tensor | Sequence[Any] | Mapping[Any, Any]) -> torch.device:
     """The device of ``data``, which is a tensor or a sequence or mapping of such.
+
+    Args:
+        data: Sequences and mappings may hold others.
 
     Raises:
         TypeError: If ``data`` holds something else.

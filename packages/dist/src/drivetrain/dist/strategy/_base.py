@@ -91,6 +91,12 @@ class BaseStrategy(RunState, ABC):
 
         Returns:
             The model, then the optimizer wrapper and the schedulers as far as they exist.
+
+        Raises:
+            StrategyError: If schedulers come without an optimizer wrapper, gradients are
+                accumulated and ``max_iters`` is not known, or nothing installed builds one of the
+                parts.
+            TypeError: If ``model`` is neither a module nor the config of one.
         """
         self.setup()
         self.dispatch_kwargs.update(dispatch_kwargs or {})
@@ -107,7 +113,17 @@ class BaseStrategy(RunState, ABC):
         return self._prepared()
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
-        """The model, from itself or from its config."""
+        """The model, from itself or from its config.
+
+        Args:
+            model: A module, which is returned as it is, or the config of one.
+
+        Returns:
+            The model, not yet placed or wrapped.
+
+        Raises:
+            TypeError: If it is no module.
+        """
         built = MODELS.build(model) if isinstance(model, Mapping) else model
         if not isinstance(built, nn.Module):
             raise TypeError(f"prepare: model must be a module, got {type(built).__name__}.")
@@ -151,7 +167,19 @@ class BaseStrategy(RunState, ABC):
         self.logger.info("torch.compile will compile %d blocks at their first calls", len(chosen))
 
     def compile_model(self, model: nn.Module, compile: bool | Mapping[str, Any]) -> nn.Module:
-        """Compile one method of ``model``, in place."""
+        """Compile one method of ``model``, in place.
+
+        Args:
+            model: The model, after wrapping.
+            compile: Whether to compile; as a mapping, ``target`` names the method (``train_step``
+                by default), the rest are arguments of ``torch.compile``.
+
+        Returns:
+            ``model``.
+
+        Raises:
+            StrategyError: If the model has no method of that name.
+        """
         if compile is False:
             return model
         options = {} if compile is True else dict(compile)
@@ -165,11 +193,33 @@ class BaseStrategy(RunState, ABC):
         return model
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
-        """The optimizer wrapper, from itself or from its config, for the model inside wrappers."""
+        """The optimizer wrapper, from itself or from its config, for the model inside wrappers.
+
+        Args:
+            optim_wrapper: An optimizer wrapper, or the config of one.
+            model: The model whose parameters are updated, wrapped or not.
+
+        Returns:
+            The optimizer wrapper.
+
+        Raises:
+            StrategyError: If nothing installed builds one.
+        """
         return self._function("build_optim_wrapper")(self._bare(model), optim_wrapper)
 
     def build_param_scheduler(self, param_scheduler: Any, optim_wrapper: Any) -> Any:
-        """The schedulers: a list, or a mapping of lists for several optimizers."""
+        """The schedulers: a list, or a mapping of lists for several optimizers.
+
+        Args:
+            param_scheduler: Schedulers or configs: one, a list, or a mapping of lists.
+            optim_wrapper: What they set values in.
+
+        Returns:
+            The schedulers.
+
+        Raises:
+            StrategyError: If nothing installed builds them.
+        """
         known = {
             key: self.dispatch_kwargs.get(key)
             for key in ("epoch_length", "max_epochs", "max_iters")
@@ -186,8 +236,21 @@ class BaseStrategy(RunState, ABC):
 
         Must come before the schedulers are built.
 
+        Args:
+            optim_wrapper: A wrapper, or a mapping of names to wrappers; changed in place.
+            auto_scale_lr: ``base_batch_size``, for which the learning rate was chosen, and
+                ``enable``. Nothing happens without it, or when ``enable`` is false.
+            real_batch_size: Samples in one step over all ranks; by default from what ``prepare``
+                was told.
+
         Returns:
             The factor.
+
+        Raises:
+            StrategyError: If the schedulers exist already.
+            StrategyConfigError: If one of the two batch sizes is not known.
+
+        Source: Goyal et al., Accurate, Large Minibatch SGD (2017), arXiv:1706.02677, section 2.1.
         """
         if self.param_schedulers is not None:
             raise StrategyError("scale_lr: the schedulers exist already; they keep the old rates.")

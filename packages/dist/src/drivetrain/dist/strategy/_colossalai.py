@@ -64,7 +64,18 @@ class ColossalAIStrategy(BaseStrategy):
         return model.to(get_device())
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
-        """The optimizer wrapper; with it, the boosted model."""
+        """The optimizer wrapper; with it, the boosted model.
+
+        Args:
+            optim_wrapper: A ``ColossalAIOptimWrapper``, or its config.
+            model: The model that is boosted.
+
+        Returns:
+            The wrapper, around the boosted optimizer.
+
+        Raises:
+            StrategyConfigError: If the wrapper takes no booster.
+        """
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if not hasattr(wrapper, "booster"):
             raise StrategyConfigError(
@@ -97,7 +108,19 @@ class ColossalAIStrategy(BaseStrategy):
         background: AsyncCheckpointWriter | None = None,
         then: Callable[[str], None] | None = None,
     ) -> None:
-        """Write a folder: the booster's files, and what else the run has, at once."""
+        """Write a folder: the booster's files, and what else the run has, at once.
+
+        Args:
+            checkpoint: The assembled checkpoint; its weights are replaced by the files of the
+                booster.
+            filename: Path of the folder.
+            backend_args: Not used: the folder lies on a disk that all ranks see.
+            background: Not used: the booster writes at once.
+            then: Called on rank 0 with the path, once the folder is complete.
+
+        Raises:
+            StrategyError: If the model has not been prepared for training.
+        """
         if self.booster is None:
             raise StrategyError("ColossalAIStrategy: only a model in training can be saved.")
         rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
@@ -136,7 +159,18 @@ class ColossalAIStrategy(BaseStrategy):
             self.booster.load_model(self._boosted, path, strict=strict)
 
     def read_checkpoint(self, filename: str, map_location: Any) -> dict[str, Any]:
-        """What else a run has; the booster reads weights and moments itself."""
+        """What else a run has; the booster reads weights and moments itself.
+
+        Args:
+            filename: Path of the folder.
+            map_location: Not used: it is read to the CPU.
+
+        Returns:
+            The checkpoint, with an empty ``state_dict``.
+
+        Raises:
+            StrategyError: If there is no such folder.
+        """
         self._folder = where(filename)
         if not os.path.isdir(self._folder):
             raise StrategyError(f"{filename}: is no folder that ColossalAIStrategy has written.")

@@ -49,7 +49,18 @@ class DDPStrategy(FirstGenerationState):
         self.model_wrapper = model_wrapper
 
     def convert_model(self, model: nn.Module) -> nn.Module:
-        """Make batch norms span all ranks if so asked."""
+        """Make batch norms span all ranks if so asked.
+
+        Args:
+            model: The model; changed in place.
+
+        Returns:
+            ``model``, or its replacement when it is a batch norm itself.
+
+        Raises:
+            StrategyConfigError: If ``sync_bn`` is ``'torch'`` and there is no accelerator.
+            BackendError: If the implementation is unknown or not installed.
+        """
         if self.sync_bn is None:
             return model
         if self.sync_bn == "torch" and get_device() == "cpu":

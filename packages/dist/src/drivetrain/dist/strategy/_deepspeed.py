@@ -117,7 +117,18 @@ class DeepSpeedStrategy(BaseStrategy):
         return model
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
-        """The optimizer wrapper; with it, the engine around the model."""
+        """The optimizer wrapper; with it, the engine around the model.
+
+        Args:
+            optim_wrapper: A ``DeepSpeedOptimWrapper``, or its config.
+            model: The model that the engine is made around.
+
+        Returns:
+            The wrapper, with the engine in it.
+
+        Raises:
+            StrategyConfigError: If the wrapper takes no engine.
+        """
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if not hasattr(wrapper, "engine"):
             raise StrategyConfigError(
@@ -193,7 +204,16 @@ class DeepSpeedStrategy(BaseStrategy):
     ) -> None:
         """Write a folder: the engine's files, and what else the run has.
 
-        ``background`` is not used: the engine writes by itself, at once.
+        Args:
+            checkpoint: The assembled checkpoint; its weights are replaced by the files of the
+                engine.
+            filename: Path of the folder.
+            backend_args: Not used: the folder lies on a disk that all ranks see.
+            background: Not used: the engine writes at once.
+            then: Called on rank 0 with the path, once the folder is complete.
+
+        Raises:
+            StrategyError: If the model has not been prepared for training.
         """
         if self._engine is None:
             raise StrategyError("DeepSpeedStrategy: only a model in training can be saved.")

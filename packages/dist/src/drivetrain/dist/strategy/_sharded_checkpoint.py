@@ -185,6 +185,12 @@ def load_sharded(folder: str, model: nn.Module | None, optim_wrapper: Any = None
 def outline_sharded(folder: str) -> dict[str, Any]:
     """What ``load_sharded`` would return, with tensors that have shapes and no values.
 
+    Args:
+        folder: What ``save_sharded`` wrote.
+
+    Returns:
+        A checkpoint in the form of one file; its tensors are on the device ``meta``.
+
     Raises:
         StrategyError: If the folder is not complete.
     """
@@ -224,7 +230,15 @@ def write_whole(
 
 
 def merge_shards(folder: str, filename: str) -> None:
-    """Write a folder of shards as one file that every strategy reads; one process does it."""
+    """Write a folder of shards as one file that every strategy reads; one process does it.
+
+    Args:
+        folder: What ``save_sharded`` wrote.
+        filename: Path or address of the file; whole tensors, so all must fit into main memory.
+
+    Raises:
+        StrategyError: If the folder is not complete.
+    """
     save_checkpoint(load_sharded(folder, None), filename)
 
 

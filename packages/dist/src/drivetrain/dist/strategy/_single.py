@@ -24,6 +24,9 @@ class SingleDeviceStrategy(BaseStrategy):
         env_kwargs: See ``BaseStrategy``; a launcher other than ``'none'`` is an error here.
         log_kwargs: Arguments of ``MMLogger``.
         auto_scale_lr: See ``BaseStrategy.scale_lr``.
+
+    Raises:
+        StrategyConfigError: If a launcher is given that starts several processes.
     """
 
     def __init__(
