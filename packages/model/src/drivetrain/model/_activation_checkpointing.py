@@ -27,6 +27,8 @@ def turn_on_activation_checkpointing(model: nn.Module, modules: str | Iterable[s
 
     Example:
         >>> turn_on_activation_checkpointing(model, ["backbone", "head"])
+
+    Source: Chen et al., Training Deep Nets with Sublinear Memory Cost (2016), arXiv:1604.06174.
     """
     names = [modules] if isinstance(modules, str) else list(modules)
     for part in [find_submodule(model, name) for name in names]:
