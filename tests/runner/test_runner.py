@@ -434,3 +434,17 @@ def test_a_loop_of_ones_own_needs_no_more_than_run(make_runner, tmp_path) -> Non
     before = runner.model.layers[0].weight.detach().clone()
     assert not torch.equal(runner.train().layers[0].weight, before)
     assert Path(runner.save_checkpoint(str(tmp_path), "once.pth")).is_file()
+
+
+def test_a_strategy_that_was_made_already_says_which_arguments_it_does_not_get(
+    tmp_path, classifier
+) -> None:
+    own, other = str(tmp_path / "own"), str(tmp_path / "other")
+    strategy = SingleDeviceStrategy(work_dir=own)
+    runner = FlexibleRunner(
+        classifier(), strategy=strategy, work_dir=other, randomness={"seed": 3}, launcher="none"
+    )
+    log = next(Path(runner.log_dir).glob("*.log")).read_text()
+    assert "Not used: work_dir, randomness. The strategy is an object" in log
+    quiet = FlexibleRunner(classifier(), strategy=SingleDeviceStrategy(work_dir=own), work_dir=own)
+    assert "Not used" not in next(Path(quiet.log_dir).glob("*.log")).read_text()

@@ -42,7 +42,8 @@ class FlexibleRunner(Engine):
         model: The model; also the model config stays unbuilt until it is needed.
         strategy: A strategy, or the config of one; None for one device without a launcher and for
             ``DDPStrategy`` with one. A config is completed with ``work_dir``, ``experiment_name``,
-            ``auto_scale_lr``, ``env_kwargs`` and ``log_kwargs``.
+            ``auto_scale_lr``, ``env_kwargs`` and ``log_kwargs``; an object has its own, and a
+            warning names what is not used.
         launcher: None infers it from the environment.
         resume: True, or the path of a checkpoint to go on from.
         compile: True, or a dict of options with ``target``, the method of the model to compile.
@@ -125,6 +126,24 @@ class FlexibleRunner(Engine):
             default_scope=default_scope,
             compile=compile,
         )
+        if isinstance(strategy, BaseStrategy):
+            given = {
+                "work_dir": str(work_dir) not in ("work_dirs", self.strategy.work_dir),
+                "experiment_name": experiment_name,
+                "auto_scale_lr": auto_scale_lr,
+                "launcher": launcher not in (None, "none"),
+                "env_cfg": env_cfg,
+                "randomness": randomness,
+            }
+            self._warn_of_unused([name for name, value in given.items() if value])
+
+    def _warn_of_unused(self, names: list[str]) -> None:
+        """Name the arguments that a strategy that was made already does not get."""
+        if names:
+            self.logger.warning(
+                f"Not used: {', '.join(names)}. The strategy is an object, made with its own.\n"
+                "  Give them to it, or give the strategy as a config, which is completed with them."
+            )
 
     @classmethod
     def from_cfg(cls, cfg: Config | Node) -> FlexibleRunner:
