@@ -36,6 +36,7 @@ class AmpOptimWrapper(OptimWrapper):
 
     Raises:
         OptimArgumentError: If ``dtype`` or ``loss_scale`` is not one of the above.
+        OptimTypeError: If ``loss_scale`` is neither text, a number nor a dict.
 
     Source: Micikevicius et al., Mixed Precision Training (ICLR 2018), arXiv:1710.03740, for the
     scaling of the loss.

@@ -47,15 +47,27 @@ class DeepSpeedOptimWrapper(BaseOptimWrapper):
         self.step()
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Compute gradients; the engine scales the loss and exchanges them."""
+        """Compute gradients; the engine scales the loss and exchanges them.
+
+        Raises:
+            OptimArgumentError: If the strategy has not started an engine yet.
+        """
         self._started().backward(loss, **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Update the parameters if this pass ends its group, and clear the gradients then."""
+        """Update the parameters if this pass ends its group, and clear the gradients then.
+
+        Raises:
+            OptimArgumentError: If the strategy has not started an engine yet.
+        """
         self._started().step(**kwargs)
 
     def zero_grad(self, **kwargs: Any) -> None:
-        """Clear the gradients; the engine does so after each step by itself."""
+        """Clear the gradients; the engine does so after each step by itself.
+
+        Raises:
+            OptimArgumentError: If the strategy has not started an engine yet.
+        """
         self._started().optimizer.zero_grad(**kwargs)
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:

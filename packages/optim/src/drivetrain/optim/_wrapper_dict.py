@@ -56,19 +56,35 @@ class OptimWrapperDict(OptimWrapper):
         step_kwargs: Mapping[str, Any] | None = None,
         zero_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Not available for several optimizers at once: call it on a member."""
+        """Not available for several optimizers at once: call it on a member.
+
+        Raises:
+            AmbiguousUpdateError: Always.
+        """
         self._refuse("update_params")
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Not available for several optimizers at once: call it on a member."""
+        """Not available for several optimizers at once: call it on a member.
+
+        Raises:
+            AmbiguousUpdateError: Always.
+        """
         self._refuse("backward")
 
     def step(self, **kwargs: Any) -> None:
-        """Not available for several optimizers at once: call it on a member."""
+        """Not available for several optimizers at once: call it on a member.
+
+        Raises:
+            AmbiguousUpdateError: Always.
+        """
         self._refuse("step")
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Not available for several optimizers at once: call it on a member."""
+        """Not available for several optimizers at once: call it on a member.
+
+        Raises:
+            AmbiguousUpdateError: Always.
+        """
         self._refuse("optim_context")
 
     def zero_grad(self, **kwargs: Any) -> None:
