@@ -99,6 +99,9 @@ class BaseModel(BaseModule):
         Returns:
             The losses and what else ``forward`` returned to be logged, as detached tensors on their
             device: nothing here waits for it.
+
+        Raises:
+            ModelTypeError: If the data preprocessor returns neither a dict, a list nor a tuple.
         """
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, True)
@@ -115,6 +118,9 @@ class BaseModel(BaseModule):
 
         Returns:
             What ``forward(mode='predict')`` returns.
+
+        Raises:
+            ModelTypeError: If the data preprocessor returns neither a dict, a list nor a tuple.
         """
         return self._run_forward(self.data_preprocessor(data, False), mode="predict")
 
@@ -126,6 +132,9 @@ class BaseModel(BaseModule):
 
         Returns:
             What ``forward(mode='predict')`` returns.
+
+        Raises:
+            ModelTypeError: If the data preprocessor returns neither a dict, a list nor a tuple.
         """
         return self._run_forward(self.data_preprocessor(data, False), mode="predict")
 

@@ -106,7 +106,14 @@ class CostAnalyzer(ABC):
         return sum(self.by_operator(module_name).values())
 
     def by_operator(self, module_name: str = "") -> Counter[str]:
-        """Return the cost of a module by kind of operation."""
+        """Return the cost of a module by kind of operation.
+
+        Args:
+            module_name: As in ``named_modules``; the whole model by default.
+
+        Raises:
+            AnalysisError: If the model has no such module, or fails on the inputs.
+        """
         return self._gather(self._recorded().costs, module_name)
 
     def by_module(self) -> Counter[str]:
@@ -118,7 +125,14 @@ class CostAnalyzer(ABC):
         return {name: self.by_operator(name) for name in self._names.values()}
 
     def unsupported_ops(self, module_name: str = "") -> Counter[str]:
-        """Return how often a module used operations that are not counted, such as sums."""
+        """Return how often a module used operations that are not counted, such as sums.
+
+        Args:
+            module_name: As in ``named_modules``; the whole model by default.
+
+        Raises:
+            AnalysisError: If the model has no such module, or fails on the inputs.
+        """
         return self._gather(self._recorded().uncounted, module_name)
 
     def uncalled_modules(self) -> set[str]:
