@@ -170,6 +170,7 @@ class BaseDataset(Dataset):
         Raises:
             AnnotationError: If the file breaks the format.
             AnnotationNotFoundError: If there is no such file.
+            DatasetArgumentError: If ``parse_data_info`` returns neither a dict nor a list of dicts.
         """
         content = self._load_ann_file()
         if not isinstance(content, dict):

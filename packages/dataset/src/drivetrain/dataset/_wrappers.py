@@ -141,7 +141,11 @@ class ConcatDataset(_Wrapper, TorchConcatDataset):
             self.full_init()
 
     def full_init(self) -> None:
-        """Initialize all datasets, once."""
+        """Initialize all datasets, once.
+
+        Raises:
+            MetainfoError: If the meta information of two datasets differs.
+        """
         if self._fully_initialized:
             return
         for dataset in self.datasets:
