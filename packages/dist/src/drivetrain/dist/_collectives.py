@@ -45,6 +45,9 @@ def all_reduce(
         op: ``'sum'``, ``'mean'``, ``'product'``, ``'min'``, ``'max'``, ``'band'``, ``'bor'`` or
             ``'bxor'`` (or torch's ``ReduceOp``). The mean of integers is rounded towards zero.
         group: All ranks by default.
+
+    Raises:
+        ValueError: If ``op`` is unknown.
     """
     world_size = get_world_size(group)
     if world_size <= 1:

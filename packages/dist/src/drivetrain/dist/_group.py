@@ -121,6 +121,9 @@ def get_local_size() -> int:
     """Number of ranks on this machine; 1 without a process group.
 
     Taken from ``init_local_group`` where that was called, else from what the launcher said.
+
+    Raises:
+        GroupError: If neither the launcher nor ``init_local_group`` has said it.
     """
     return _local("LOCAL_WORLD_SIZE", get_world_size) if is_distributed() else 1
 
@@ -129,6 +132,9 @@ def get_local_rank() -> int:
     """Rank of this process among those of this machine; 0 without a process group.
 
     Taken from ``init_local_group`` where that was called, else from what the launcher said.
+
+    Raises:
+        GroupError: If neither the launcher nor ``init_local_group`` has said it.
     """
     return _local("LOCAL_RANK", get_rank) if is_distributed() else 0
 

@@ -48,7 +48,11 @@ class PortableSyncBatchNorm(_BatchNorm):
             raise ValueError(f"PortableSyncBatchNorm: expected (N, C, ...), got {input.dim()}-d.")
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)`` over all sizes but ``C``, and over all ranks."""
+        """Normalize ``(N, C, ...)`` over all sizes but ``C``, and over all ranks.
+
+        Raises:
+            ValueError: If ``input`` has fewer than two dimensions.
+        """
         uses_batch = self.training or self.running_mean is None
         if not uses_batch or get_world_size() == 1:
             return super().forward(input)

@@ -60,6 +60,10 @@ def shard_model(
 
     Returns:
         ``model``.
+
+    Raises:
+        WrapperError: If the mesh and the plan do not fit each other, a setting of
+            ``mixed_precision`` is unknown, or a pattern matches nothing.
     """
     arrangement = Arrangement.of(mesh, get_world_size())
     _check_plan(mesh, tensor_parallel)

@@ -54,6 +54,10 @@ class MMFullyShardedDataParallel(FullyShardedDataParallel):
         **kwargs: Those of ``FullyShardedDataParallel``; ``sharding_strategy`` may be a name,
             ``mixed_precision`` a mapping of names of types. ``use_orig_params`` is true by default,
             so that parameters keep their names.
+
+    Raises:
+        WrapperError: If a policy, ``backward_prefetch``, ``sharding_strategy`` or a type has an
+            unknown name.
     """
 
     def __init__(

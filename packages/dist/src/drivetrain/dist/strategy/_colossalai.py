@@ -38,6 +38,10 @@ class ColossalAIStrategy(BaseStrategy):
         model_wrapper: Config of the wrapper around the boosted model; ``ColossalAIModelWrapper``
             by default.
         **kwargs: See ``BaseStrategy``.
+
+    Raises:
+        StrategyError: If ColossalAI cannot be imported.
+        StrategyConfigError: If there is no plugin of that name.
     """
 
     several_processes = True

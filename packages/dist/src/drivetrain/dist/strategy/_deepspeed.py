@@ -54,6 +54,10 @@ class DeepSpeedStrategy(BaseStrategy):
         steps_per_print: How often the engine reports by itself; practically never by default.
         exclude_frozen_parameters: Whether checkpoints leave parameters out that are not trained.
         **kwargs: See ``BaseStrategy``.
+
+    Raises:
+        StrategyError: If DeepSpeed cannot be imported.
+        StrategyConfigError: If ``config`` is no JSON file that can be read.
     """
 
     several_processes = True
@@ -253,7 +257,11 @@ class DeepSpeedStrategy(BaseStrategy):
         map_location: Any = "default",
         callback: Callable[[dict[str, Any]], Any] | None = None,
     ) -> dict[str, Any]:
-        """Put the run back where ``save_checkpoint`` saw it; called on all ranks."""
+        """Put the run back where ``save_checkpoint`` saw it; called on all ranks.
+
+        Raises:
+            StrategyError: If a folder of another number of ranks would have to give the optimizer.
+        """
         if not os.path.isdir(os.path.join(where(filename), _TAG)):
             return super().resume(
                 filename,

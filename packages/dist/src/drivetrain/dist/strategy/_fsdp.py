@@ -79,6 +79,12 @@ class FSDPStrategy(FirstGenerationState):
         tensor_parallel: Patterns of layer names, and how these are cut over ``mesh['tensor']``:
             ``'colwise'``, ``'rowwise'``, ``'sequence'``, or a mapping with one as ``type``.
         **kwargs: See ``BaseStrategy``.
+
+    Raises:
+        StrategyConfigError: If ``state_dict_cfg`` is unknown, or a setting stands in
+            ``model_wrapper`` and beside it, or beside a wrapper of another type.
+
+    Source: Zhao et al., PyTorch FSDP (VLDB 2023), arXiv:2304.11277.
     """
 
     several_processes = True
@@ -228,7 +234,11 @@ class FSDPStrategy(FirstGenerationState):
         background: AsyncCheckpointWriter | None = None,
         then: Callable[[str], None] | None = None,
     ) -> None:
-        """Write an assembled checkpoint; of kinds ``'sharded'`` and ``'local'``, as a folder."""
+        """Write an assembled checkpoint; of kinds ``'sharded'`` and ``'local'``, as a folder.
+
+        Raises:
+            StrategyError: If a folder would have to be written where only files can be.
+        """
         if self.state_dict_kind == "full" or self._is_first_generation:
             # Hooks may have added what is cut, such as averaged weights.
             whole = map_tensors(checkpoint, gathered(keep=self.rank == 0, only_cut=True))
@@ -245,7 +255,11 @@ class FSDPStrategy(FirstGenerationState):
             save_sharded(filename, checkpoint, bare, wrapper, background=background, then=then)
 
     def read_checkpoint(self, filename: str, map_location: Any) -> dict[str, Any]:
-        """Read a checkpoint file, a folder of shards, or this rank's file of a folder."""
+        """Read a checkpoint file, a folder of shards, or this rank's file of a folder.
+
+        Raises:
+            StrategyError: If it is a folder of one file a rank, of another number of ranks.
+        """
         is_file = is_sharded_checkpoint(filename) or not os.path.isdir(filename)
         self._reads_own_parts = self._is_local and not is_file
         if self._reads_own_parts:
