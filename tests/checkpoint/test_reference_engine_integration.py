@@ -13,7 +13,14 @@ from torch import nn
 
 from drivetrain.checkpoint import find_latest_checkpoint, load_checkpoint, read_checkpoint_file
 
-PACKAGES = ("mmengine==0.10.7", "addict", "termcolor", "yapf", "opencv-python-headless<5")
+PACKAGES = (
+    "platformdirs",
+    "mmengine==0.10.7",
+    "addict",
+    "termcolor",
+    "yapf",
+    "opencv-python-headless<5",
+)
 PROGRAM = """
 import sys, numpy, torch
 from torch import nn
