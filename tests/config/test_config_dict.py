@@ -7,6 +7,7 @@ import copy
 import multiprocessing
 import pickle
 from collections import namedtuple
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -216,20 +217,17 @@ def test_a_copy_of_a_config_is_independent(write) -> None:
     assert [origin.how for origin in cfg.origin("a.b")] == [""]
 
 
-def _in_child(cfg: Config, queue) -> None:
-    queue.put((cfg.a.b, cfg.filename, str(cfg.origin("a.b")[0]), cfg))
+def _in_child(cfg: Config) -> tuple[int, str | None, str, Config]:
+    return cfg.a.b, cfg.filename, str(cfg.origin("a.b")[0]), cfg
 
 
 def test_a_config_goes_to_a_spawned_process_and_back(write) -> None:
     write("c.py", "def helper(): return 1\na = dict(b=helper(), c=[dict(d=1)])")
     cfg = Config.fromfile("c.py")
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
 
-    child = context.Process(target=_in_child, args=(cfg, queue))
-    child.start()
-    value, filename, origin, back = queue.get(timeout=60)
-    child.join()
+    # Unlike a bare process and its queue, a pool notices at once that its process is gone.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        value, filename, origin, back = pool.submit(_in_child, cfg).result()
 
     assert (value, filename, origin) == (1, "c.py", "c.py:2")
     assert back == cfg
