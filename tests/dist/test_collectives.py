@@ -346,18 +346,3 @@ def _collect_many() -> Any:
 def test_collect_results_takes_one_result_larger_than_a_piece(ranks: Any) -> None:
     expected = (0.0, 1.0, [(0, 0), (1, 0), (0, 1), (1, 1)], 40_002)
     assert ranks(_collect_many) == [expected, None]
-
-
-def _agree(facts: list[dict[str, Any]]) -> str:
-    try:
-        dist.check_agreement(facts[dist.get_rank()])
-    except dist.DataMismatchError as err:
-        return str(err)
-    return "alike"
-
-
-def test_ranks_that_were_started_differently_are_found(ranks: Any) -> None:
-    assert ranks(_agree, [{"a": 1}, {"a": 1}]) == ["alike", "alike"]
-    answers = ranks(_agree, [{"a": 1, "torch": "2.6"}, {"a": 1, "torch": "2.7"}])
-    assert all("torch:  rank 0: '2.6', rank 1: '2.7'" in text for text in answers)
-    assert all("a:" not in text for text in answers)

@@ -129,6 +129,19 @@ def test_a_mistake_in_the_config_is_one_error_not_one_per_process(start, config)
     assert "Traceback" not in command.text
 
 
+def test_a_config_that_differs_between_ranks_is_one_error_with_the_setting(start, config) -> None:
+    with open(config, "a") as file:
+        file.write(
+            "import os\n"
+            "optim_wrapper = dict(optimizer=dict(lr=0.1 * (1 + int(os.environ.get('RANK', 0)))))\n"
+        )
+    command = start("train", config, "--launch", "2")
+    assert command.finish() == 1
+    assert command.text.count("The ranks were not started alike") == 1, command.text
+    assert "config optim_wrapper.optimizer.lr:  rank 0: 0.1, rank 1: 0.2" in command.text
+    assert "Traceback" not in command.text
+
+
 SCRIPT = """
 import sys
 import torch

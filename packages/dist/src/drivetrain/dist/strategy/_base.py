@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from drivetrain.dist._agreement import check_same_model
 from drivetrain.dist._data_share import get_data_share
 from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
@@ -265,6 +266,8 @@ class BaseStrategy(RunState, ABC):
         if self.dispatch_kwargs.get("init_weights_for_test_or_val", True):
             self.init_model_weights(built)
         built = self.convert_model(built)
+        if self.distributed:
+            check_same_model(built)
         if isinstance(compile, Mapping) and "blocks" in compile:
             self.compile_blocks(built, **compile)
             compile = False

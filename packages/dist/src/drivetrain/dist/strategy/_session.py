@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from drivetrain.dist.__about__ import __version__
 from drivetrain.dist._agreement import check_agreement, check_same_code
 from drivetrain.dist._data_share import share_data
 from drivetrain.dist._device import get_device
@@ -77,8 +76,8 @@ class Session:
         self._set_up_process(several_processes)
         self._join(several_processes)
         if several_processes:
-            check_agreement(self._facts())
             check_same_code()
+            check_agreement(self._facts())
         share_data(ranks_per_batch())
         self.timestamp = broadcast_object(run_on_main(self._claim_timestamp)) or ""
         self.experiment_name = self._name_at(self.timestamp)
@@ -120,8 +119,6 @@ class Session:
     def _facts(self) -> dict[str, object]:
         """What must be equal on all ranks for them to train one model."""
         return {
-            "drivetrain.dist": __version__,
-            "torch": torch.__version__,
             "randomness": self.randomness,
             "experiment_name": self._name,
             "device": get_device(),
