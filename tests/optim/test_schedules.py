@@ -184,11 +184,28 @@ def test_restarts_have_their_closed_form(periods, weights) -> None:
     weights = weights[: len(periods)]
     schedule = CosineRestartLR(optimizer(), periods=periods, restart_weights=weights, eta_min=0.05)
     values = iter(curve(schedule, sum(periods) + 3))
+    expected = math.nan
     for period, weight in zip(periods, weights, strict=True):
         for t in range(period):
             expected = 0.05 + (weight - 0.05) * (1 + math.cos(math.pi * t / period)) / 2
             assert next(values) == pytest.approx(expected)
-    assert list(values) == pytest.approx([0.05] * 3)
+    assert list(values) == pytest.approx([expected] * 3)
+
+
+def test_restarts_combine_with_other_schedules_within_a_period() -> None:
+    """The numbers are those of mmengine 0.10.7: a restart goes back to the initial value."""
+    optim = optimizer(0.1)
+    schedules = [
+        StepLR(optim, step_size=2),
+        CosineRestartLR(optim, periods=[4, 4], restart_weights=[0.5, 0.2], eta_min=0.0),
+    ]
+    values = []
+    for _ in range(10):
+        values.append(optim.param_groups[0]["lr"])
+        for schedule in schedules:
+            schedule.step()
+    expected = [0.05, 0.0426776695, 0.0025, 0.000732233047, 0.02, 0.0170710678, 0.001]
+    assert values == pytest.approx([*expected, 0.000292893219, 0.0000292893219, 0.0000292893219])
 
 
 def test_restarts_to_a_share_of_the_initial_value() -> None:
@@ -429,6 +446,10 @@ def test_a_metric_that_was_not_measured_is_named() -> None:
         (lambda: StepLR(optimizer(), 1, begin=-1), ScheduleError, "begin must not be negative"),
         (lambda: StepLR(optimizer(), 1, last_step=-2), ScheduleError, "last_step must be an int"),
         (lambda: MultiStepLR(optimizer(), [5, 2]), ScheduleError, "milestones must increase"),
+        (lambda: MultiStepLR(optimizer(), [2], -1), ScheduleError, "gamma must not be negative"),
+        (lambda: StepLR(optimizer(), 1, gamma=-0.1), ScheduleError, "gamma must not be negative"),
+        (lambda: ExponentialLR(optimizer(), -1.0), ScheduleError, "gamma must not be negative"),
+        (lambda: PolyLR(optimizer(), power=-1), ScheduleError, "PolyLR: power must not be neg"),
         (lambda: LinearLR(optimizer(), start_factor=2.0), ScheduleError, "start_factor must be b"),
         (lambda: ConstantLR(optimizer(), factor=-1), ScheduleError, "factor must be between 0"),
         (lambda: CosineAnnealingLR(optimizer()), ScheduleError, "T_max is missing"),
@@ -449,6 +470,7 @@ def test_a_metric_that_was_not_measured_is_named() -> None:
         ),
         (lambda: OneCycleLR(optimizer(), [1.0, 2.0]), ScheduleError, "2 values for 1 parameter gr"),
         (lambda: ReduceOnPlateauLR(optimizer(), factor=1.0), ScheduleError, "factor must be below"),
+        (lambda: ReduceOnPlateauLR(optimizer(), monitor=None), ScheduleError, "monitor must be the"),
         (lambda: ReduceOnPlateauLR(optimizer(), rule="min"), ScheduleError, "'less' or 'greater'"),
         (
             lambda: LinearParamScheduler(optimizer(), "weight_deca"),

@@ -106,7 +106,8 @@ class CosineRestartParamScheduler(_ParamScheduler):
 
     In period ``i``, ``s`` steps after its start:
     ``eta_min + (w_i * v - eta_min) * (1 + cos(pi * s / periods[i])) / 2``. After the last period
-    the value stays at ``eta_min``.
+    the value stays where it is. A restart begins at ``w_i * v``, whatever other schedules of this
+    setting have done to it by then.
 
     Args:
         optimizer: The optimizer, or its wrapper.
@@ -164,15 +165,18 @@ class CosineRestartParamScheduler(_ParamScheduler):
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
     def _get_value(self) -> list[Any]:
+        values = self._values()
         index = bisect_right(self.cumulative_periods, self.last_step)
         if index == len(self.periods):
-            return [self._floor(base) for base in self.base_values]
+            return values
         since_restart = self.last_step - (self.cumulative_periods[index] - self.periods[index])
-        height = (1 + math.cos(math.pi * since_restart / self.periods[index])) / 2
-        weight = self.restart_weights[index]
+        if since_restart == 0:
+            return [base * self.restart_weights[index] for base in self.base_values]
+        angle = math.pi / self.periods[index]
+        ratio = (1 + math.cos(angle * since_restart)) / (1 + math.cos(angle * (since_restart - 1)))
+        floors = map(self._floor, self.base_values)
         return [
-            self._floor(base) + (weight * base - self._floor(base)) * height
-            for base in self.base_values
+            (value - floor) * ratio + floor for value, floor in zip(values, floors, strict=True)
         ]
 
     def _floor(self, base: Any) -> Any:

@@ -74,6 +74,8 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
             raise ScheduleError(
                 f"{name}: threshold_rule must be 'rel' or 'abs', got {threshold_rule!r}"
             )
+        if not isinstance(monitor, str):
+            raise ScheduleError(f"{name}: monitor must be the name of a metric, got {monitor!r}")
         if not by_epoch:
             raise ScheduleError(f"{name}: by_epoch must be True: it counts validations")
         groups = optimizer.param_groups
@@ -89,7 +91,7 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         self.threshold = threshold
         self.threshold_rule = threshold_rule
         self.cooldown = cooldown
-        self.min_value = floors
+        self.min_values = floors
         self.eps = eps
         self.best = math.inf if rule == "less" else -math.inf
         self.num_bad_epochs = 0
@@ -155,7 +157,7 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
 
     def _get_value(self) -> list[Any]:
         lowered = []
-        for value, floor in zip(self._values(), self.min_value, strict=True):
+        for value, floor in zip(self._values(), self.min_values, strict=True):
             candidate = max(value * self.factor, floor)
             lowered.append(candidate if value - candidate > self.eps else value)
         return lowered

@@ -295,3 +295,12 @@ def require_positive(schedule: _ParamScheduler, **lengths: int) -> None:
     for name, length in lengths.items():
         if length < 1:
             raise ScheduleError(f"{type(schedule).__name__}: {name} must be >= 1, got {length}")
+
+
+def require_not_negative(schedule: _ParamScheduler, **factors: float) -> None:
+    """Refuse a factor or exponent below 0, by its name."""
+    for name, factor in factors.items():
+        if factor < 0:
+            raise ScheduleError(
+                f"{type(schedule).__name__}: {name} must not be negative, got {factor}"
+            )

@@ -13,7 +13,12 @@ from numbers import Integral
 from typing import Any
 
 from drivetrain.optim._errors import ScheduleError
-from drivetrain.optim._scheduler import INF, _ParamScheduler, require_positive
+from drivetrain.optim._scheduler import (
+    INF,
+    _ParamScheduler,
+    require_not_negative,
+    require_positive,
+)
 from drivetrain.registry import PARAM_SCHEDULERS
 
 
@@ -43,7 +48,7 @@ class StepParamScheduler(_ParamScheduler):
         verbose: Log each value that is written.
 
     Raises:
-        ScheduleError: If ``step_size`` is not positive.
+        ScheduleError: If ``step_size`` is not positive, or ``gamma`` negative.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class StepParamScheduler(_ParamScheduler):
     ) -> None:
         require_positive(self, step_size=step_size)
         self.step_size = step_size
+        require_not_negative(self, gamma=gamma)
         self.gamma = gamma
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
@@ -93,7 +99,7 @@ class MultiStepParamScheduler(_ParamScheduler):
 
     Raises:
         ScheduleError: If ``milestones`` is no sequence of integers, is not in order, or has a
-            negative one.
+            negative one, or ``gamma`` is negative.
     """
 
     def __init__(
@@ -120,6 +126,7 @@ class MultiStepParamScheduler(_ParamScheduler):
                 f"got {list(milestones)}"
             )
         self.milestones = dict(Counter(milestones))
+        require_not_negative(self, gamma=gamma)
         self.gamma = gamma
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
@@ -204,6 +211,9 @@ class ExponentialParamScheduler(_ParamScheduler):
         last_step: Steps that lie behind, to go on without a state dict.
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
+
+    Raises:
+        ScheduleError: If ``gamma`` is negative.
     """
 
     def __init__(
@@ -217,6 +227,7 @@ class ExponentialParamScheduler(_ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
+        require_not_negative(self, gamma=gamma)
         self.gamma = gamma
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
 
@@ -300,6 +311,9 @@ class PolyParamScheduler(_ParamScheduler):
         by_epoch: Whether a step is an epoch; otherwise it is an iteration.
         verbose: Log each value that is written.
 
+    Raises:
+        ScheduleError: If ``power`` is negative.
+
     Source: Chen et al., DeepLab (2016), arXiv:1606.00915, the "poly" policy, there with a floor of
     0.
     """
@@ -316,6 +330,7 @@ class PolyParamScheduler(_ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
+        require_not_negative(self, power=power)
         self.eta_min = eta_min
         self.power = power
         self.total_iters = end - begin - 1
