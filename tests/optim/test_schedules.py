@@ -470,7 +470,7 @@ def test_a_metric_that_was_not_measured_is_named() -> None:
         ),
         (lambda: OneCycleLR(optimizer(), [1.0, 2.0]), ScheduleError, "2 values for 1 parameter gr"),
         (lambda: ReduceOnPlateauLR(optimizer(), factor=1.0), ScheduleError, "factor must be below"),
-        (lambda: ReduceOnPlateauLR(optimizer(), monitor=None), ScheduleError, "monitor must be the"),
+        (lambda: ReduceOnPlateauLR(optimizer(), monitor=None), ScheduleError, "monitor must be"),
         (lambda: ReduceOnPlateauLR(optimizer(), rule="min"), ScheduleError, "'less' or 'greater'"),
         (
             lambda: LinearParamScheduler(optimizer(), "weight_deca"),
