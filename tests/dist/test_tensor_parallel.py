@@ -123,7 +123,7 @@ def _put_together() -> tuple[bool, list[str]]:
     torch.manual_seed(0)
     whole = Net().state_dict()
     torch.manual_seed(0)
-    model = shard_model(Net(), mesh={"shard": 2, **MESH}, tensor_parallel=WITH_WORDS)
+    model: Any = shard_model(Net(), mesh={"shard": 2, **MESH}, tensor_parallel=WITH_WORDS)
     told: list[str] = []
     log = logging.getLogger("torch.distributed.tensor._redistribute")
     listener = logging.Handler()
@@ -131,13 +131,18 @@ def _put_together() -> tuple[bool, list[str]]:
     log.addHandler(listener)
     try:
         saved = map_tensors(model.state_dict(), gathered(keep=True))
+        model(torch.arange(6)).square().sum().backward()
+        cut_twice = [param for param in model.parameters() if param.device_mesh.ndim == 2]
+        nn.utils.clip_grad_norm_(cut_twice, 1.0).full_tensor()
     finally:
         log.removeHandler(listener)
     return all(torch.equal(saved[name], value) for name, value in whole.items()), told
 
 
 @pytest.mark.slow
-def test_saving_puts_layers_together_exactly_and_gives_no_advice_on_speed(four_ranks: Any) -> None:
+def test_saving_puts_layers_together_exactly_and_no_advice_on_speed_is_given(
+    four_ranks: Any,
+) -> None:
     assert four_ranks(_put_together) == [(True, [])] * 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,9 +63,22 @@ class Arrangement:
         """The mesh of all three dimensions; called on all ranks."""
         from torch.distributed.device_mesh import init_device_mesh
 
+        # The log of one module of torch; a filter that is there already is not added again.
+        logging.getLogger("torch.distributed.tensor._redistribute").addFilter(_is_no_advice)
         shape = (self.replicate, self.shard, self.tensor)
         return init_device_mesh(get_device(), shape, mesh_dim_names=_DIMENSIONS)
 
     def sharding_mesh(self, mesh: DeviceMesh) -> DeviceMesh:
         """The part of the mesh over which parameters are cut, and copied where that is asked."""
         return mesh["shard"] if self.replicate == 1 else mesh["replicate", "shard"]
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Whether a record of torch is other than its advice to flatten the mesh for speed.
+
+    It is given where norms of gradients are added up and where layers are put together for
+    saving, of dimensions of ours that nobody who reads it could flatten. That ranks might differ
+    by it, as it says, does not hold here: one dimension is reduced after the other, and the ranks
+    of a group bring equal numbers in equal order.
+    """
+    return not record.getMessage().startswith("While redistributing from")

@@ -80,26 +80,26 @@ class GradientClipper:
 
     def __call__(self, params: list[Tensor]) -> Tensor:
         """Clip the gradients of ``params``; return their total norm as a tensor, without a sync."""
-        parts = _cut_alike(params)
-        if len(parts) > 1 or _mesh_dimensions(parts) > 1:
-            return self._clip_parts(parts)
+        meshes = _by_mesh(params)
+        if len(meshes) > 1:
+            return self._clip_on_several(meshes)
         if self.kind == "norm":
             return _whole(clip_grad_norm_(params, **self.arguments))
         norm = get_total_norm([p.grad for p in params if p.grad is not None])
         clip_grad_value_(params, **self.arguments)
         return _whole(norm)
 
-    def _clip_parts(self, parts: list[list[Tensor]]) -> Tensor:
-        """Clip by what torch offers for parameters that are cut alike over one mesh of ranks."""
+    def _clip_on_several(self, meshes: list[list[Tensor]]) -> Tensor:
+        """Clip by what torch offers for parameters of one mesh of ranks, which it asks for."""
         arguments = dict(self.arguments)
         limit = arguments.pop("max_norm" if self.kind == "norm" else "clip_value")
         is_finite_required = arguments.pop("error_if_nonfinite", False)
-        of_each = [get_total_norm([_grad(p) for p in part], **arguments) for part in parts]
+        of_each = [get_total_norm([_grad(p) for p in part], **arguments) for part in meshes]
         norms = torch.stack([_whole(norm) for norm in of_each])
         total = torch.linalg.vector_norm(norms, float(arguments.get("norm_type", 2.0)))
         if is_finite_required and not torch.isfinite(total):
             raise RuntimeError(f"The gradients' norm is {total.item()}: they cannot be clipped.")
-        for part in parts:
+        for part in meshes:
             if self.kind == "norm":
                 clip_grads_with_norm_(part, limit, total, arguments.get("foreach"))
             else:
@@ -107,21 +107,15 @@ class GradientClipper:
         return total
 
 
-def _cut_alike(params: list[Tensor]) -> list[list[Tensor]]:
-    """Parameters with a gradient by how they are cut over which ranks; one list if none are."""
+def _by_mesh(params: list[Tensor]) -> list[list[Tensor]]:
+    """Parameters with a gradient by the ranks over which they are cut; one list if none are."""
     if not params or not hasattr(params[0], "device_mesh"):
         return [params]
-    parts: dict[Any, list[Tensor]] = {}
+    meshes: dict[Any, list[Tensor]] = {}
     for param in params:
         if param.grad is not None:
-            how = getattr(param, "device_mesh", None), getattr(param, "placements", None)
-            parts.setdefault(how, []).append(param)
-    return list(parts.values())
-
-
-def _mesh_dimensions(parts: list[list[Tensor]]) -> int:
-    mesh = getattr(parts[0][0], "device_mesh", None) if parts and parts[0] else None
-    return 1 if mesh is None else mesh.ndim
+            meshes.setdefault(getattr(param, "device_mesh", None), []).append(param)
+    return list(meshes.values())
 
 
 def _grad(param: Tensor) -> Tensor:
@@ -129,22 +123,6 @@ def _grad(param: Tensor) -> Tensor:
     return param.grad
 
 
-def _whole(norm: Any) -> Tensor:
-    """The norm of sharded parameters as a number that every rank has; others as they are."""
-    if not hasattr(norm, "full_tensor"):
-        return norm.detach()
-    # One dimension of the mesh after the other: asked for all at once, torch does the same, and
-    # warns that it does.
-    where = list(norm.placements)
-    for dimension, placement in enumerate(norm.placements):
-        if not placement.is_replicate():
-            where[dimension] = _replicate()
-            norm = norm.redistribute(placements=where)
-    return norm.to_local().detach()
-
-
-def _replicate() -> Any:
-    # As slow to import as torch itself; whoever has a sharded norm has done so.
-    from torch.distributed.tensor import Replicate
-
-    return Replicate()
+def _whole(norm: Tensor) -> Tensor:
+    # Sharded parameters give a norm that is spread over the ranks.
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm.detach()

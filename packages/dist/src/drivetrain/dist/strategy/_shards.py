@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -43,28 +42,10 @@ def gathered(keep: bool, only_cut: bool = False) -> Callable[[Tensor], Tensor | 
     def gather(tensor: Tensor) -> Tensor | None:
         if only_cut and not is_cut(tensor):
             return tensor
-        whole = _whole(tensor) if is_cut(tensor) else tensor
+        whole = cast("DTensor", tensor).full_tensor() if is_cut(tensor) else tensor
         return whole.detach().cpu() if keep else None
 
     return gather
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """A cut tensor put together, one dimension of the mesh after the other.
-
-    Torch warns that training could be faster with one exchange in place of several. Nothing is
-    reduced here, and saving is no part of a step: the warning has nothing to say to anybody.
-    """
-    torch_log = logging.getLogger("torch.distributed.tensor._redistribute")
-    torch_log.addFilter(_is_no_advice_on_speed)
-    try:
-        return cast("DTensor", tensor).full_tensor()
-    finally:
-        torch_log.removeFilter(_is_no_advice_on_speed)
-
-
-def _is_no_advice_on_speed(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("While redistributing from")
 
 
 def detached(tensor: Tensor) -> Tensor:
