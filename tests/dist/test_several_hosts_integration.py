@@ -54,10 +54,10 @@ last = folder / "last.pth"
 start = strategy.resume(str(last))["meta"]["iter"] if last.exists() else 0
 for step in range(start, 100_000):
     tiny.train(strategy, range(step, step + 1))
-    strategy.save_checkpoint(str(last), extra_ckpt={"meta": {"iter": step + 1}})
-    if strategy.rank == 0:
+    if strategy.rank == 0:  # before it is saved: a step that is saved is never done again
         with open(folder / "steps", "a") as steps:
             steps.write(f"{step} {strategy.world_size}\\n")
+    strategy.save_checkpoint(str(last), extra_ckpt={"meta": {"iter": step + 1}})
     if dist.broadcast_object((folder / "enough").exists()):
         break
     time.sleep(0.05)
@@ -165,7 +165,9 @@ def test_a_host_that_comes_late_and_leaves_again_goes_on(agents: Agents, tmp_pat
     words = [
         *["--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3", "--monitor-interval=0.2"],
         *["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=come-and-go"],
-        *["--rdzv-conf=last_call_timeout=1", "--local-addr=127.0.0.1", str(script)],
+        # By default, an agent that left is missed after 15 s.
+        "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1,keep_alive_max_attempt=6",
+        *["--local-addr=127.0.0.1", str(script)],
         *[str(Path(__file__).parent), str(tmp_path / "run")],
     ]
     # Without it, torch 2.13 lets a newcomer wait for an address that nobody tells: see the README.
