@@ -33,10 +33,6 @@ custom_hooks = {hooks}
 """
 
 
-def weights(file: Path) -> dict[str, torch.Tensor]:
-    return torch.load(file, weights_only=True)["state_dict"]
-
-
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_ends_bit_for_bit(start, tmp_path: Path) -> None:
     folder = Path(__file__).resolve().parents[2] / "examples" / "charlm"
@@ -48,7 +44,13 @@ def test_a_killed_worker_is_started_again_and_ends_bit_for_bit(start, tmp_path: 
         work_dir = str(tmp_path / "runs" / name)
         words = ["train", str(tmp_path / f"{name}.py"), "--work-dir", work_dir]
         commands[name] = start(*words, "--launch", "2", "--max-restarts", "1")
-        assert commands[name].finish() == 0, commands[name].text
+    for command in commands.values():
+        assert command.finish() == 0, command.text
     assert "iter_5.pth" in commands["killed"].text  # gone on from there
-    whole, killed = (weights(tmp_path / "runs" / name / "iter_12.pth") for name in commands)
+    whole, killed = (
+        torch.load(tmp_path / "runs" / name / "iter_12.pth", weights_only=True) for name in commands
+    )
+    for part in ("optimizer", "param_schedulers", "random_state"):
+        assert repr(whole[part]) == repr(killed[part]), part
+    whole, killed = whole["state_dict"], killed["state_dict"]
     assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
