@@ -6,11 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-# Imported here once, not in each of the trainings that are forked from this process: torch itself
-# imports its compiler for the first optimizer, which takes a second.
-import drivetrain.optim
-import drivetrain.visualization
 import torch._dynamo  # noqa: F401
+
+# With the line above: imported here once, not in each of the trainings that are forked from this
+# process. Torch itself imports its compiler for the first optimizer, which takes a second.
+import drivetrain.optim
+import drivetrain.visualization  # noqa: F401
 from drivetrain.testing._errors import TrialError
 from drivetrain.testing._proof import prove
 
