@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ import torch
 from drivetrain import dist
 
 how = sys.argv[1]
-dist.init_dist("pytorch", backend="gloo", timeout=float(sys.argv[2]))
+dist.init_dist("pytorch", backend="gloo", hang_timeout=float(sys.argv[2]))
 
 class Frames(torch.utils.data.Dataset):
     def __len__(self):
@@ -49,77 +50,93 @@ for value in torch.utils.data.DataLoader(Frames(), batch_size=1):
 """
 
 
-@pytest.fixture
-def two_ranks(tmp_path: Path):
+Ranks = list[subprocess.Popen[str]]
+
+
+def _start_two_ranks(script: Path, *words: str) -> Ranks:
     """Start the program above as two ranks that no launcher looks after."""
-    script = tmp_path / "rank.py"
-    script.write_text(_RANK)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    started = []
+    places = [
+        {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+        | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in range(2)
+    ]
+    return [
+        subprocess.Popen(
+            [sys.executable, str(script), *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | place | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        )
+        for place in places
+    ]
 
-    def start(*words: str) -> list[subprocess.Popen[str]]:
-        for rank in range(2):
-            place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
-            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, str(script), *words],
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env=os.environ | place | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-                )
-            )
-        return started
 
-    yield start
-    for process in started:
+def _end(ranks: Ranks) -> None:
+    for process in ranks:
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ranks]]:
+    """Two ranks for each way to hang, all at once: most of their time they wait."""
+    script = tmp_path_factory.mktemp("ranks") / "rank.py"
+    script.write_text(_RANK)
+    started = {how: _start_two_ranks(script, how, "5") for how in ("data", "stopped", "elsewhere")}
+    yield started
+    for ranks in started.values():
+        _end(ranks)
+
+
 @pytest.mark.slow
-def test_the_rank_that_hangs_is_named_with_phase_time_and_stack(two_ranks) -> None:
-    waiting, hanging = two_ranks("data", "6")
-    text = hanging.communicate(timeout=60)[1]
+def test_the_rank_that_hangs_is_named_with_phase_time_and_stack(hanging) -> None:
+    waiting, blamed = hanging["data"]
+    text = blamed.communicate(timeout=120)[1]
     assert re.search(
         r"rank 1 of 2 hangs: in training, phase data, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\d+ s",
         text,
     )
     assert "rank 0 waits for it: in training, phase collective (all_reduce)" in text
     assert "in __getitem__\n    time.sleep(1000)" in text
-    assert hanging.returncode == 1
-    assert "rank 1 failed (TimeoutError: rank 1 of 2 hangs" in waiting.communicate(timeout=20)[1]
+    assert blamed.returncode == 1
+    assert "rank 1 failed (TimeoutError: rank 1 of 2 hangs" in waiting.communicate(timeout=60)[1]
 
 
 @pytest.mark.slow
-def test_a_rank_that_stopped_without_a_word_is_named_by_those_that_wait(two_ranks) -> None:
-    waiting, _ = two_ranks("stopped", "6")
-    text = waiting.communicate(timeout=60)[1]
+def test_a_rank_that_stopped_without_a_word_is_named_by_those_that_wait(hanging) -> None:
+    waiting, _ = hanging["stopped"]
+    text = waiting.communicate(timeout=120)[1]
     assert "rank 1 of 2 gives no sign of life" in text
     assert waiting.returncode == 1
 
 
 @pytest.mark.slow
-def test_ranks_that_wait_in_different_places_are_both_shown(two_ranks) -> None:
-    first, second = two_ranks("elsewhere", "6")
-    text = first.communicate(timeout=60)[1] + second.communicate(timeout=60)[1]
+def test_ranks_that_wait_in_different_places_are_both_shown(hanging) -> None:
+    first, second = hanging["elsewhere"]
+    text = first.communicate(timeout=120)[1] + second.communicate(timeout=120)[1]
     assert text.count("all 2 ranks wait for each other, in different places") == 1
     assert "rank 0 of 2 stands: in training, phase collective (all_reduce)" in text
     assert "rank 1 of 2 stands: in training, phase collective (broadcast_object_list)" in text
 
 
 @pytest.mark.slow
-def test_an_error_ends_all_ranks_soon_and_is_shown_by_one(two_ranks) -> None:
+def test_an_error_ends_all_ranks_soon_and_is_shown_by_one(tmp_path: Path) -> None:
     """Without a launcher that would end the others."""
-    other, failing = two_ranks("error", "600")
-    text = failing.communicate(timeout=60)[1]
-    failed_s = time.monotonic()
-    consequence = other.communicate(timeout=60)[1]
-    assert time.monotonic() - failed_s < 10
+    script = tmp_path / "rank.py"
+    script.write_text(_RANK)
+    ranks = other, failing = _start_two_ranks(script, "error", "600")
+    try:
+        text = failing.communicate(timeout=60)[1]
+        failed_s = time.monotonic()
+        consequence = other.communicate(timeout=60)[1]
+        assert time.monotonic() - failed_s < 10
+    finally:
+        _end(ranks)
     assert text.count("Traceback") == 1
     assert "ValueError: the data of rank 1 is broken" in text
     assert "Traceback" not in consequence
