@@ -114,8 +114,18 @@ CASES = {
     "an unknown launcher": raises(ValueError, "unknown launcher 'torchrun'", launcher="torchrun"),
     "an unknown priority": raises(
         ValueError,
-        "no hook priority 'TOP'",
-        custom_hooks=[{"type": "EMAHook", "priority": "TOP"}],
+        r"custom_hooks\.1\.priority: no hook priority 'TOP'",
+        custom_hooks=[Hook(), {"type": "EMAHook", "priority": "TOP"}],
+    ),
+    "a priority out of range": raises(
+        ValueError,
+        r"default_hooks\.ema\.priority: .* between 0 and 100, got 101",
+        default_hooks={"ema": {"type": "EMAHook", "priority": 101}},
+    ),
+    "a priority of another kind": raises(
+        TypeError,
+        r"custom_hooks\.0\.priority: .* got \[\]",
+        custom_hooks=[{"type": "EMAHook", "priority": []}],
     ),
     # things of the wrong kind
     "default_hooks as a list": raises(

@@ -263,6 +263,21 @@ MISTAKES = {
         2,
         "gone.pth: there is no such file",
     ),
+    "weights in a file that is no checkpoint": (
+        ["train", "tiny.py", "--load-from", "tiny.py"],
+        2,
+        "tiny.py: is cut, or no checkpoint",
+    ),
+    "weights in a file of something else": (
+        ["test", "tiny.py", "list.pth"],
+        2,
+        "list.pth: holds a list, not a dict with weights",
+    ),
+    "weights in a folder of checkpoints": (
+        ["train", "tiny.py", "--load-from", "runs"],
+        2,
+        "epoch_1.pth",
+    ),
     "another model than in the checkpoint": (
         ["train", "tiny.py", "model.width=5", "--resume", "--load-from", "four.pth"],
         2,
@@ -284,6 +299,9 @@ MISTAKES = {
 @pytest.mark.parametrize(("words", "code", "text"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_screen_without_a_traceback(project, capsys, words, code, text) -> None:
     weights = {"net.0.weight": torch.zeros(4, 2), "net.2.bias": torch.zeros(2)}
+    torch.save([1, 2], project / "list.pth")
+    (project / "runs").mkdir()
+    torch.save({"state_dict": weights}, project / "runs" / "epoch_1.pth")
     torch.save({"state_dict": weights, "meta": {}}, project / "four.pth")
     got, _, err = call(capsys, *words)
     assert got == code, err

@@ -38,6 +38,25 @@ def test_a_default_hook_may_be_replaced_by_a_node_or_an_object(make_runner) -> N
     assert names(runner.hooks) == NAMES
 
 
+def test_default_hooks_that_are_registered_again_are_there_once(make_runner) -> None:
+    own, logger = Hook(), LoggerHook(interval=3)
+    runner = make_runner(custom_hooks=[own])
+    runner.register_default_hooks()
+    runner.register_hooks({"logger": logger, "timer": None})
+    assert sorted(names(runner.hooks)) == sorted([*(set(NAMES) - {"IterTimerHook"}), "Hook"])
+    assert logger in runner.hooks
+
+
+def test_a_priority_that_is_none_names_where_it_was_given() -> None:
+    class Odd(Hook):
+        priority = "SOON"
+
+    with pytest.raises(ValueError, match=r"^Odd\.priority: no hook priority 'SOON'"):
+        HookList().register(Odd())
+    with pytest.raises(ValueError, match=r"register_hook\(Hook, priority=\): .* got -1"):
+        HookList().register(Hook(), priority=-1)
+
+
 def test_hooks_of_equal_priority_keep_the_order_of_their_registration() -> None:
     hooks = HookList()
     first, second, early = Hook(), Hook(), Hook()

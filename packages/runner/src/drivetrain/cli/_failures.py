@@ -29,7 +29,17 @@ INTERRUPTED = 128 + signal.SIGINT
 _CHECKING_PACKAGES = ("drivetrain.config", "drivetrain.registry", "drivetrain.runner")
 
 #: So do these, of packages that do not check configs otherwise.
-_WRONG_INPUT = ("WorkDirError", "CheckpointNotFoundError", "StrategyConfigError")
+_WRONG_INPUT = (
+    "WorkDirError",
+    "StrategyConfigError",
+    "UnknownBackendError",
+    "CheckpointNotFoundError",
+    "CheckpointCorruptError",
+    "CheckpointContentError",
+    "UnsafeCheckpointError",
+    "UnknownSchemeError",
+    "StateDictMismatchError",
+)
 
 #: A failure whose message was written to be read: it says where, what and what to do.
 _EXPLAINED_BUILTINS = (OSError, ImportError)
@@ -86,10 +96,11 @@ def is_debug(state: Mapping[str, Any] | None) -> bool:
 
 
 def message_of(err: BaseException) -> str:
-    """The message; of a file error in words."""
+    """The message, of a file error in words; and what was noted about where it happened."""
+    text = str(err) or type(err).__name__
     if isinstance(err, OSError) and err.strerror and not _comes_from(err, "drivetrain"):
-        return f"{err.filename}: {err.strerror}" if err.filename else err.strerror
-    return str(err) or type(err).__name__
+        text = f"{err.filename}: {err.strerror}" if err.filename else err.strerror
+    return "\n  ".join([text, *getattr(err, "__notes__", ())])
 
 
 def _comes_from(err: BaseException, package: str) -> bool:

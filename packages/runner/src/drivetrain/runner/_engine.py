@@ -292,7 +292,10 @@ class Engine(RunState):
         self._hook_list.register(hook, priority)
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """Add the six default hooks, with ``hooks`` merged over them; ``name=None`` removes one."""
+        """Add the six default hooks, with ``hooks`` merged over them; ``name=None`` removes one.
+
+        Called again it keeps those that are there, and replaces those that ``hooks`` names.
+        """
         self._hook_list.register_defaults(hooks)
 
     def register_custom_hooks(self, hooks: list[Hook | dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from drivetrain.registry import HOOKS, building
+from drivetrain.registry import HOOKS, ComponentArgumentError, building, current_path
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._priority import Priority, get_priority
 from drivetrain.runner.hooks._hook import STAGES, Hook, reacts_at
@@ -53,6 +53,7 @@ class HookList:
     def __init__(self, first: Mapping[str, Callable[..., None]] | None = None) -> None:
         self._hooks: list[Hook] = []
         self._priorities: list[int] = []
+        self._defaults: dict[str, Hook] = {}
         self.at = _BoundMethods(self._hooks, dict(first or {}))
 
     def __iter__(self) -> Iterator[Hook]:
@@ -82,8 +83,7 @@ class HookList:
             raise TypeError(
                 f"a hook is a Hook or a config of one, got {type(hook).__name__}: {hook!r}"
             )
-        chosen = next(p for p in (priority, node_priority, hook.priority) if p is not None)
-        level = get_priority(chosen)
+        level = _level(hook, priority, node_priority)
         at = len(self._hooks)
         while at > 0 and self._priorities[at - 1] > level:
             at -= 1
@@ -95,21 +95,28 @@ class HookList:
     def register_defaults(
         self, hooks: dict[str, Hook | dict[str, Any] | None] | None = None
     ) -> None:
-        """Register the six defaults, with ``hooks`` merged over them; ``name=None`` removes one."""
+        """Register the six defaults, with ``hooks`` merged over them; ``name=None`` removes one.
+
+        Called again it keeps those that are there, and replaces those that ``hooks`` names.
+        """
         if hooks is not None and not isinstance(hooks, Mapping):
             raise RunnerConfigError(
                 "default_hooks is a dict of hooks or of their configs, by the names "
                 f"{', '.join(DEFAULT_HOOKS)} or others, got {type(hooks).__name__}"
             )
-        merged: dict[str, Any] = {name: dict(node) for name, node in DEFAULT_HOOKS.items()}
-        for name, hook in (hooks or {}).items():
-            if hook is None:
-                merged.pop(name, None)
-            else:
-                merged[name] = hook
-        for name, hook in merged.items():
-            with building(f"default_hooks.{name}"):
-                self.register(hook)
+        given = dict(hooks or {})
+        for name in given.keys() & self._defaults.keys():
+            self._remove(self._defaults.pop(name))
+        for name, hook in {**DEFAULT_HOOKS, **given}.items():
+            if hook is not None and name not in self._defaults:
+                with building(f"default_hooks.{name}"):
+                    self._defaults[name] = self.register(hook)
+
+    def _remove(self, hook: Hook) -> None:
+        at = next((i for i, other in enumerate(self._hooks) if other is hook), None)
+        if at is not None:
+            del self._hooks[at], self._priorities[at]
+            self.at.clear()
 
     def register_customs(self, hooks: list[Hook | dict[str, Any]] | None) -> None:
         """Register the hooks of a config's ``custom_hooks``."""
@@ -160,3 +167,25 @@ class HookList:
             return Priority(level).name
         except ValueError:
             return str(level)
+
+
+def _level(hook: Hook, argument: Any, of_node: Any) -> int:
+    """The first of the priorities that is given, as a number.
+
+    Raises:
+        RunnerConfigError: If it is none; names the place.
+        ComponentArgumentError: If it is not even a number or a name.
+    """
+    name = type(hook).__name__
+    places = (
+        (f"register_hook({name}, priority=)", argument),
+        (f"{current_path() or name}.priority", of_node),
+        (f"{name}.priority", hook.priority),
+    )
+    place, chosen = next(each for each in places if each[1] is not None)
+    try:
+        return get_priority(chosen)
+    except ValueError as err:
+        raise RunnerConfigError(f"{place}: {err}") from None
+    except TypeError as err:
+        raise ComponentArgumentError(f"{place}: {err}") from None

@@ -11,6 +11,8 @@ from torch import nn
 
 from drivetrain.checkpoint import (
     AsyncCheckpointWriter,
+    CheckpointContentError,
+    CheckpointFolder,
     _load_checkpoint,
     get_state_dict,
     load_state_dict,
@@ -18,7 +20,7 @@ from drivetrain.checkpoint import (
 )
 from drivetrain.dist.__about__ import __version__
 from drivetrain.dist._ddp import unwrapped
-from drivetrain.dist._errors import StrategyError
+from drivetrain.dist._errors import StrategyConfigError, StrategyError
 from drivetrain.dist._objects import gather_object, run_on_all, run_on_main
 from drivetrain.dist._randomness import (
     derived_random_state,
@@ -255,12 +257,23 @@ class RunState(Surroundings):
         if is_sharded_checkpoint(filename):
             return load_sharded(filename, self._bare(), self.optim_wrapper)
         if os.path.isdir(filename):
-            raise StrategyError(
-                f"{filename}: is a folder that {type(self).__name__} cannot read: shards of "
-                "another kind ('local'), or of another strategy (DeepSpeedStrategy).\n"
-                "  Do:  resume with what wrote it, or export its weights first."
+            raise StrategyConfigError(self._why_not_read(filename))
+        checkpoint = run_on_all(lambda: _load_checkpoint(filename, map_location, self.logger))
+        if not isinstance(checkpoint, Mapping):
+            raise CheckpointContentError(
+                f"{filename}: holds a {type(checkpoint).__name__}, not a dict with weights"
             )
-        return run_on_all(lambda: _load_checkpoint(filename, map_location, self.logger))
+        return cast("dict[str, Any]", checkpoint)
+
+    def _why_not_read(self, folder: str) -> str:
+        names = CheckpointFolder(folder).names(all_kinds=True)
+        inside = f"\n  Inside: {', '.join(names[:3])}" if names else ""
+        return (
+            f"{folder}: is a folder that {type(self).__name__} cannot read: a folder of "
+            "checkpoints, shards of another kind ('local'), or of another strategy "
+            f"(DeepSpeedStrategy).{inside}\n"
+            "  Do:     name a file; or resume with what wrote it, or export its weights first."
+        )
 
     def _assemble(
         self,
