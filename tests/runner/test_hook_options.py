@@ -36,12 +36,13 @@ def with_logger(**options) -> dict:
         ({"interval": 2}, [2, 4, 2, 4]),
         ({"interval": 2, "ignore_last": False}, [2, 4, 5, 2, 4, 5]),
         ({"interval": 5}, [5, 5]),
-        ({"interval": 7}, []),
+        ({"interval": 7}, [5, 5]),
+        ({"interval": 3}, [3, 3]),
         ({"interval": 7, "ignore_last": False}, [5, 5]),
     ],
     ids=str,
 )
-def test_lines_come_at_the_interval_and_at_the_end_if_asked_for(
+def test_lines_come_at_the_interval_and_at_the_end_if_asked_for_or_if_it_were_the_only_one(
     make_runner, options, batches
 ) -> None:
     runner = make_runner(default_hooks=with_logger(**options))
