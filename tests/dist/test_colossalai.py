@@ -78,11 +78,11 @@ def colossalai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ColossalAIStrategy, "several_processes", False)
 
 
-def _prepared(folder: Path) -> Any:
+def _prepared(folder: Path, *widths: int) -> Any:
     strategy = ColossalAIStrategy(
         work_dir=str(folder), plugin={"type": "gemini", "precision": "bf16"}
     ).setup()
-    model = _tiny().TinyModel()
+    model = _tiny().TinyModel(widths or (4, 8, 2))
     wrapper = optim.ColossalAIOptimWrapper(torch.optim.AdamW(model.parameters(), lr=0.01))
     strategy.prepare(model, optim_wrapper=wrapper, param_scheduler={"factor": 0.9})
     return strategy
@@ -100,6 +100,13 @@ def test_a_boosted_model_trains_and_is_resumed(colossalai: None, tmp_path: Path)
         assert resumed.param_schedulers[0].steps == 2
         weights = _tiny().train(resumed, range(2, 4))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_folder_of_another_model_is_refused(colossalai: None, tmp_path: Path) -> None:
+    with _tiny().tiny_builders():
+        _prepared(tmp_path).save_checkpoint(str(tmp_path / "run"))
+        with pytest.raises(dist.StrategyConfigError, match=r"layers\.0\.weight: \(8, 4\) in the"):
+            _prepared(tmp_path, 4, 6, 2).resume(str(tmp_path / "run"))
 
 
 def test_an_unknown_plugin_is_named(colossalai: None) -> None:

@@ -35,14 +35,14 @@ def _without_compiling() -> None:
     deepspeed.ops.__compatible_ops__ = dict.fromkeys(deepspeed.ops.__compatible_ops__, False)
 
 
-def _prepared(folder: str, stage: int, **options: Any) -> Any:
+def _prepared(folder: str, stage: int, widths: tuple[int, ...] = (4, 6, 2), **options: Any) -> Any:
     _without_compiling()
     strategy = DeepSpeedStrategy(
         work_dir=folder,
         env_kwargs=SEEDED,
         **{"zero_optimization": {"stage": stage}, "gradient_clipping": 0.0, **options},
     ).setup()
-    model = _tiny().TinyModel((4, 6, 2))
+    model = _tiny().TinyModel(widths)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     strategy.prepare(
         model,
@@ -125,6 +125,25 @@ def _resumed(folder: str, stage: int) -> bool:
 def test_a_resumed_run_ends_with_the_same_bits(ranks: Any, tmp_path: Path, stage: int) -> None:
     assert ranks(_resumed, str(tmp_path), stage) == [True, True]
     assert (tmp_path / "step_3" / "manifest.json").is_file()
+
+
+def _resume_into(folder: str, stage: int, widths: tuple[int, ...]) -> str:
+    with _tiny().tiny_builders():
+        _prepared(folder, stage).save_checkpoint(f"{folder}/run")
+        try:
+            _prepared(folder, stage, widths).resume(f"{folder}/run")
+        except dist.StrategyConfigError as err:
+            return str(err)
+    return ""
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_folder_of_another_model_is_refused(ranks: Any, tmp_path: Path, stage: int) -> None:
+    for text in ranks(_resume_into, str(tmp_path), stage, (4, 5, 2)):
+        assert "layers.0.weight: (6, 4) in the checkpoint, (5, 4) in the model" in text
+    for text in ranks(_resume_into, str(tmp_path), stage, (4, 6, 2, 2)):
+        assert "layers.4.weight: missing" in text
 
 
 def _from_file(folder: str, file: str, stage: int) -> Any:

@@ -17,6 +17,7 @@ from drivetrain.dist._graphs import GRAPH_MODES, outliving_graphs
 from drivetrain.dist._module_rule import ModuleRule
 from drivetrain.dist.strategy._learning_rate import scale_lr
 from drivetrain.dist.strategy._run_state import RunState
+from drivetrain.dist.strategy._weights import Outline
 from drivetrain.registry import FUNCTIONS, MODELS
 
 
@@ -62,6 +63,7 @@ class BaseStrategy(RunState, ABC):
         self.model: nn.Module | None = None
         self.optim_wrapper: Any = None
         self.param_schedulers: Any = None
+        self._outline = None
 
     # ---- what is trained ----------------------------------------------------------------------
 
@@ -268,6 +270,7 @@ class BaseStrategy(RunState, ABC):
         built = self.convert_model(built)
         if self.distributed:
             check_same_model(built)
+        self._outline = Outline.of(built)
         if isinstance(compile, Mapping) and "blocks" in compile:
             self.compile_blocks(built, **compile)
             compile = False

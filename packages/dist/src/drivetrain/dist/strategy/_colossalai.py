@@ -17,7 +17,7 @@ from drivetrain.dist._group import get_rank
 from drivetrain.dist._objects import run_on_main
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._shard_folder import in_step, make_folder, where
-from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys
+from drivetrain.dist.strategy._weights import SHAPES, STRIP_WRAPPER, ReviseKeys
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
 
 _PLUGINS = {"gemini": "GeminiPlugin", "lowlevel-zero": "LowLevelZeroPlugin"}
@@ -128,6 +128,7 @@ class ColossalAIStrategy(BaseStrategy):
         if self.booster is None:
             raise StrategyError("ColossalAIStrategy: only a model in training can be saved.")
         rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+        rest[SHAPES] = dict(self._model_outline().shapes)
 
         def write_rest(folder: str) -> None:
             if get_rank() == 0:
@@ -179,6 +180,7 @@ class ColossalAIStrategy(BaseStrategy):
         if not os.path.isdir(self._folder):
             raise StrategyError(f"{filename}: is no folder that ColossalAIStrategy has written.")
         rest = in_step(lambda: _load_checkpoint(os.path.join(self._folder, _REST), "cpu", None))
+        self._model_outline().refuse_shapes(rest, in_full=self._resumes_training)
         return {**rest, "state_dict": {}}
 
     @property

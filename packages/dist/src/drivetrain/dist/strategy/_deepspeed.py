@@ -21,7 +21,7 @@ from drivetrain.dist._objects import run_on_main
 from drivetrain.dist.strategy._base import BaseStrategy
 from drivetrain.dist.strategy._shard_folder import in_step, make_folder, where
 from drivetrain.dist.strategy._shards import gathered
-from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys
+from drivetrain.dist.strategy._weights import SHAPES, STRIP_WRAPPER, ReviseKeys
 from drivetrain.registry import STRATEGIES
 
 _TAG = "deepspeed"  # the folder of DeepSpeed's own files in a checkpoint
@@ -222,6 +222,7 @@ class DeepSpeedStrategy(BaseStrategy):
         if self._engine is None:
             raise StrategyError("DeepSpeedStrategy: only a model in training can be saved.")
         rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+        rest[SHAPES] = dict(self._model_outline().shapes)
 
         def write_rest(folder: str) -> None:
             if get_rank() == 0:
@@ -299,6 +300,8 @@ class DeepSpeedStrategy(BaseStrategy):
                 f"{filename}: holds the shards of {rest['meta']['world_size']} ranks, this run has "
                 f"{self.world_size}.\n  Do:  resume with as many, or load its weights only."
             )
+        # DeepSpeed would say that sizes of its buffers differ, or nothing.
+        self._model_outline().refuse_shapes(rest, in_full=with_optimizer)
         if with_optimizer and self._engine is not None:
             self._engine.load_checkpoint(folder, tag=_TAG, load_lr_scheduler_states=False)
         else:

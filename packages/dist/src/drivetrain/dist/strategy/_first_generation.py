@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from drivetrain.checkpoint import get_state_dict
+from drivetrain.checkpoint import StateDictMismatchError, get_state_dict
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._group import get_rank
 from drivetrain.dist.strategy._base import BaseStrategy
@@ -34,11 +34,11 @@ def whole_weights(model: nn.Module) -> dict[str, Any]:
     return map_tensors(weights, own_part) if get_rank() == 0 else {}
 
 
-def load_whole_weights(model: nn.Module, weights: Mapping[str, Any], strict: bool) -> None:
-    """Take whole weights, which every rank brings."""
+def load_whole_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Take whole weights, which every rank brings, and keep those that are not among them."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, strict=strict)
+    options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, dict(weights), options=options)
 
 
@@ -129,10 +129,20 @@ class FirstGenerationState(BaseStrategy):
         revise_keys: ReviseKeys = STRIP_WRAPPER,
     ) -> None:
         """Put weights into the model; called on all ranks with the same weights."""
-        if self.model is not None and is_first_generation(self.model):
-            load_whole_weights(self.model, revised(state_dict, revise_keys), strict)
-        else:
+        if self.model is None or not is_first_generation(self.model):
             super().load_model_state_dict(state_dict, strict=strict, revise_keys=revise_keys)
+            return
+        weights, outline = revised(state_dict, revise_keys), self._model_outline()
+        # Torch cuts what it gets by the shapes that it expects, whatever it gets.
+        report = outline.report({name: weight.shape for name, weight in weights.items()})
+        outline.refuse_other(weights, report, in_full=self._resumes_training)
+        if strict and not report.fits:
+            raise StateDictMismatchError(str(report))
+        if not report.fits:
+            self.logger.warning(str(report))
+        unfit = {*report.unexpected, *(mismatch.name for mismatch in report.mismatched)}
+        fitting = {name: weight for name, weight in weights.items() if name not in unfit}
+        load_whole_weights(self.model, fitting)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put a state into the optimizer wrapper; called on all ranks with the same state."""

@@ -39,7 +39,7 @@ from drivetrain.dist.strategy._shards import (
     optimizer_state_like_parameters,
     own_part,
 )
-from drivetrain.dist.strategy._weights import STRIP_WRAPPER, ReviseKeys, revised
+from drivetrain.dist.strategy._weights import SHAPES, STRIP_WRAPPER, ReviseKeys, revised
 from drivetrain.registry import MODEL_WRAPPERS, STRATEGIES
 
 _SHARDING_KEYS = tuple(inspect.signature(shard_model).parameters)[1:]
@@ -248,7 +248,7 @@ class FSDPStrategy(FirstGenerationState):
             return
         _refuse_stores(filename, self.state_dict_kind)
         if self._is_local:
-            own = map_tensors(checkpoint, own_part)
+            own = map_tensors(checkpoint, own_part) | {SHAPES: dict(self._model_outline().shapes)}
             save_own_parts(filename, own, background=background, then=then)
         else:
             bare, wrapper = self._bare(), self.optim_wrapper
@@ -277,6 +277,7 @@ class FSDPStrategy(FirstGenerationState):
                 f"{self.world_size}.\n  Do:  resume with as many, and save with "
                 "state_dict_cfg='full' to change the number."
             )
+        self._model_outline().refuse_shapes(checkpoint, in_full=True)  # parts fit all or none
         states = [None] * self.world_size
         states[self.rank] = checkpoint["random_state"][0]
         return {**checkpoint, "random_state": states}

@@ -35,11 +35,10 @@ from drivetrain.dist.strategy._sharded_checkpoint import (
 from drivetrain.dist.strategy._surroundings import Surroundings
 from drivetrain.dist.strategy._weights import (
     STRIP_WRAPPER,
+    Outline,
     ReviseKeys,
     load_each,
-    refuse_other_model,
     revised,
-    some_names,
 )
 
 CheckpointCallback = Callable[[dict[str, Any]], Any]
@@ -52,6 +51,7 @@ class RunState(Surroundings):
     optim_wrapper: Any
     param_schedulers: Any
     _resumes_training = False
+    _outline: Outline | None
 
     def model_state_dict(self) -> dict[str, Any]:
         """Weights of the model, without prefixes of wrappers, on the CPU; called on all ranks."""
@@ -95,16 +95,9 @@ class RunState(Surroundings):
             StrategyConfigError: While a training is resumed, if a parameter that is trained is
                 missing or has another shape.
         """
-        model = self._bare()
-        report = load_state_dict(model, revised(state_dict, revise_keys), strict, self.logger)
-        if state_dict and not report.loaded:
-            raise StrategyError(
-                f"{type(model).__name__}: the checkpoint is of another model; it has none of its "
-                f"weights.\n  It has:   {some_names(state_dict)}\n"
-                f"  Expected: {some_names(model.state_dict())}"
-            )
-        if self._resumes_training:
-            refuse_other_model(model, report)
+        model, weights = self._bare(), revised(state_dict, revise_keys)
+        report = load_state_dict(model, weights, strict, self.logger)
+        self._model_outline().refuse_other(weights, report, in_full=self._resumes_training)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put a state into the optimizer wrapper; called on all ranks with the same state."""
@@ -332,6 +325,10 @@ class RunState(Surroundings):
             load_random_state_dict(states[self.rank])
         else:
             derived_random_state(states[0], self.rank)
+
+    def _model_outline(self) -> Outline:
+        """What the model was before it was wrapped, as far as this strategy has seen that."""
+        return self._outline or Outline.of(self._bare())
 
     def _bare(self, model: nn.Module | None = None) -> nn.Module:
         """The model inside all wrappers."""
