@@ -165,6 +165,29 @@ def test_to_dict_gives_plain_containers(node) -> None:
     assert type(result["steps"][1][0]) is dict
 
 
+def test_update_goes_into_nested_dicts() -> None:
+    cfg = Config(dict(model=dict(backbone=dict(type="ResNet", depth=50), neck=1, heads=[1, 2])))
+
+    cfg.model.update(dict(backbone=dict(depth=18), heads=[3]), neck=dict(type="FPN"))
+    cfg.update(model=dict(backbone=dict(norm=dict(type="BN"))))
+
+    assert cfg.model == dict(
+        backbone=dict(type="ResNet", depth=18, norm=dict(type="BN")),
+        neck=dict(type="FPN"),
+        heads=[3],
+    )
+    assert cfg.model.backbone.norm.type == "BN"
+
+
+def test_the_union_of_two_nodes_goes_into_nested_dicts_and_changes_neither() -> None:
+    one, other = ConfigDict(a=dict(b=1, c=2)), dict(a=dict(c=3), d=dict(e=4))
+
+    assert one | other == dict(a=dict(b=1, c=3), d=dict(e=4))
+    assert other | one == dict(a=dict(b=1, c=2), d=dict(e=4))
+    assert (one | other).d.e == 4
+    assert one == dict(a=dict(b=1, c=2))
+
+
 def test_config_offers_the_whole_of_a_mapping() -> None:
     cfg = Config(dict(a=1, b=dict(c=2)))
 

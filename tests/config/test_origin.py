@@ -155,6 +155,34 @@ def test_pure_python_files_have_origins_too(write) -> None:
     assert places(cfg, "optimizer.lr") == ["top.py:4", "base.py:4"]
 
 
+def test_an_update_is_the_origin_of_what_it_names_only(write) -> None:
+    write("base.py", "model = dict(net=dict(depth=3,\n  width=4))")
+    write(
+        "top.py",
+        """
+        from drivetrain.config import read_base
+        with read_base():
+            from .base import *
+        model.update(dict(
+            net=dict(depth=5)))
+        """,
+    )
+    cfg = Config.fromfile("top.py")
+
+    assert places(cfg, "model.net.depth") == ["top.py:5", "base.py:1"]
+    assert places(cfg, "model.net.width") == ["base.py:2"]
+
+
+def test_an_edit_of_the_bases_is_an_origin(write) -> None:
+    write("base.py", "optim = dict(lr=1, wd=2)\nx = 1")
+    write("top.py", "_base_ = 'base.py'\n_base_.optim.lr = 0.02\n_base_.x = 2")
+    cfg = Config.fromfile("top.py")
+
+    assert places(cfg, "optim.lr") == ["top.py:2", "base.py:1"]
+    assert places(cfg, "optim.wd") == ["base.py:1"]
+    assert places(cfg, "x") == ["top.py:3", "base.py:2"]
+
+
 def test_a_config_without_files_comes_from_the_program() -> None:
     cfg = Config(dict(a=dict(b=1)))
 

@@ -84,6 +84,13 @@ alias = Net
 """
 
 
+def test_read_base_need_not_be_imported(write) -> None:
+    write("base.py", "a = 1")
+    write("top.py", "with read_base():\n    from .base import *\nb = a + 1")
+
+    assert Config.fromfile("top.py") == dict(a=1, b=2)
+
+
 def test_loading_copying_printing_and_dumping_import_nothing(zoo, tmp_path) -> None:
     zoo("configs/child.py", CHILD)
 

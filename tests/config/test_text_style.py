@@ -173,6 +173,35 @@ def test_bases_may_be_computed_and_used_in_the_next_line(write) -> None:
     assert cfg.model.layers[0].n == 1
 
 
+def test_a_config_edits_what_it_inherits_through_base(write) -> None:
+    write(
+        "base.py", "optim = dict(opt=dict(lr=1, wd=2))\nsteps = [1, 2]\nold = 1\nkeep = dict(a=1)"
+    )
+    write(
+        "c.py",
+        """
+        _base_ = 'base.py'
+        _base_.optim.opt.lr = 0.02
+        _base_.steps.append(3)
+        _base_['optim']['clip'] = dict(norm=1)
+        _base_.new = dict(b=2)
+        del _base_.old
+        seen = _base_.optim
+        seen.opt.lr = 7
+        listed = _base_.steps
+        listed.append(4)
+        optim = dict(opt=dict(wd=5))
+        """,
+    )
+    write("d.py", "_base_ = 'base.py'")
+    cfg = Config.fromfile("c.py")
+
+    assert cfg.optim == dict(opt=dict(lr=0.02, wd=5), clip=dict(norm=1))
+    assert (cfg.steps, cfg.listed) == ([1, 2, 3], [1, 2, 3, 4])
+    assert (cfg.new.b, cfg.seen.opt.lr, "old" in cfg, cfg.keep.a) == (2, 7, False, 1)
+    assert Config.fromfile("d.py").optim.opt.lr == 1
+
+
 def test_an_unknown_value_of_a_base_is_an_error_with_its_line(write) -> None:
     write("a.py", "model = dict(depth=1)")
     write("b.py", "_base_ = 'a.py'\nx = _base_.modle")

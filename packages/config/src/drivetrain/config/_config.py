@@ -445,15 +445,15 @@ class Config(MutableMapping[Any, Any]):
         """Value of ``key``, or ``default``."""
         return self._cfg_dict.get(key, default)
 
-    def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default`` if it is not there."""
-        return self._cfg_dict.pop(key, *default)
-
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Value of ``key``, which is set to ``default`` if it is not there."""
-        if key not in self:
-            self[key] = default
-        return self[key]
+        refuse_reserved({key: default})
+        return self._cfg_dict.setdefault(key, default)
+
+    def update(self, /, *args: Any, **kwargs: Any) -> None:
+        """Set several keys, going into nested dicts."""
+        refuse_reserved(new := ConfigDict(*args, **kwargs))
+        self._cfg_dict.update(new)
 
     def keys(self) -> Any:
         """The keys."""

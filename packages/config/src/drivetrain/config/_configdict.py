@@ -102,13 +102,26 @@ class ConfigDict(dict[Any, Any]):
         return [*names, *object.__dir__(self)]
 
     def update(self, /, *args: Any, **kwargs: Any) -> None:
-        """Set several keys, as ``dict.update``; nested dicts are replaced, not merged."""
+        """Set several keys; where both the old and the new value are dicts, the old one is updated.
+
+        Args:
+            *args: One mapping, or iterable of pairs.
+            **kwargs: More keys.
+
+        Example:
+            >>> node = ConfigDict(optimizer=dict(type="SGD", lr=0.1))
+            >>> node.update(optimizer=dict(lr=0.2))
+            >>> node.optimizer
+            {'type': 'SGD', 'lr': 0.2}
+        """
         if len(args) > 1:
             raise TypeError(f"update takes one mapping or iterable of pairs, got {len(args)}")
-        for key, value in _raw_items(args[0]) if args else ():
-            self[key] = value
-        for key, value in kwargs.items():
-            self[key] = value
+        for key, value in (*(_raw_items(args[0]) if args else ()), *kwargs.items()):
+            old = dict.get(self, key) if isinstance(value, dict) else None
+            if isinstance(old, ConfigDict):
+                old.update(value)
+            else:
+                self[key] = value
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Merge ``other`` in, dict by dict, with ``_delete_`` as in config files.
@@ -150,16 +163,12 @@ class ConfigDict(dict[Any, Any]):
     def __or__(self, other: Any) -> ConfigDict:
         if not isinstance(other, Mapping):
             return NotImplemented
-        result = self.copy()
-        result.update(other)
-        return result
+        return _united(self, other)
 
     def __ror__(self, other: Any) -> ConfigDict:
         if not isinstance(other, Mapping):
             return NotImplemented
-        result = ConfigDict(other)
-        result.update(self)
-        return result
+        return _united(ConfigDict(other), self)
 
     def __ior__(self, other: Any) -> ConfigDict:
         self.update(other)
@@ -294,6 +303,15 @@ def mark_added(value: Any, node: ConfigDict) -> None:
     place = place_of(node)
     if place is not None:
         mark(value, added_by_program(place))
+
+
+def _united(first: ConfigDict, second: Mapping[Any, Any]) -> ConfigDict:
+    """``first`` updated by ``second``, as a new node; neither is changed."""
+    result = first.copy()
+    for key, value in _raw_items(second):
+        old = dict.get(first, key) if isinstance(value, dict) else None
+        result[key] = _united(old, value) if isinstance(old, ConfigDict) else value
+    return result
 
 
 def _built(value: Any) -> Any:

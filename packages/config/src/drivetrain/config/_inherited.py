@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
-from drivetrain.config._configdict import fresh
+from drivetrain.config._configdict import ConfigDict, fresh
 from drivetrain.config._errors import UnknownBaseValueError, nearest_hint
 from drivetrain.config._templates import base_text
 
@@ -44,29 +44,98 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, (list, tuple)) else 0
 
 
-class BaseView:
-    """``_base_`` as a Python config sees it: attributes are copies of what the bases define."""
+class BaseView(MutableMapping[Any, Any]):
+    """``_base_`` as a Python config sees it: what the bases define, open to changes.
 
-    def __init__(self, data: dict[Any, Any], filename: str) -> None:
-        self.__data = data
-        self.__filename = filename
+    What is changed through it (``_base_.model.depth = 18``) changes what the config inherits, and
+    nothing else. A name bound to a part of it (``model = _base_.model``) gets a copy.
+    """
+
+    __slots__ = ("__data", "__originals")
+
+    def __init__(self, data: dict[Any, Any]) -> None:
+        object.__setattr__(self, "_BaseView__data", data)
+        object.__setattr__(self, "_BaseView__originals", {})
 
     def __getattr__(self, name: str) -> Any:
         return self[name]
 
-    def __getitem__(self, name: str) -> Any:
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __getitem__(self, name: Any) -> Any:
         if name not in self.__data:
             raise UnknownBaseValueError(
                 f"the bases define no {name!r}{nearest_hint(name, self.__data)}"
             )
-        return fresh(self.__data[name])
+        if name not in self.__originals:  # from now on it may change
+            self.__originals[name] = self.__data[name]
+            self.__data[name] = fresh(self.__data[name])
+        return self.__data[name]
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        self.__originals.setdefault(name, self.__data.get(name))
+        self.__data[name] = fresh(value)
+
+    def __delitem__(self, name: Any) -> None:
+        self[name]  # an unknown name is an error
+        del self.__data[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.__data
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.__data)
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """A copy of the value under ``name``, or ``default``."""
+    def __len__(self) -> int:
+        return len(self.__data)
+
+    def copied(self, value: Any) -> Any:
+        """A copy of ``value`` if it is a container of the bases, else ``value``."""
+        if isinstance(value, ConfigDict):  # the dicts of the config itself are plain ones
+            return fresh(value)
+        parts = [self.__data[name] for name in self.__originals if name in self.__data]
+        return fresh(value) if _is_inside(value, parts) else value
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """The value under ``name``, or ``default``."""
         return self[name] if name in self.__data else default
+
+
+def changes_of(view: BaseView) -> dict[Any, Any]:
+    """What a config changed in its bases, as a tree of the values that are new."""
+    data, originals = view._BaseView__data, view._BaseView__originals
+    return _changes(originals, {key: data[key] for key in originals if key in data})
+
+
+def _changes(before: Any, after: dict[Any, Any]) -> dict[Any, Any]:
+    found = {}
+    for key, value in dict.items(after):
+        old = dict.get(before, key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            if inner := _changes(old, value):
+                found[key] = inner
+        elif key not in before or type(old) is not type(value) or not _equal(old, value):
+            found[key] = value
+    return found
+
+
+def _is_inside(value: Any, parts: Iterable[Any]) -> bool:
+    for part in parts:
+        if part is value:
+            return True
+        if isinstance(part, dict) and _is_inside(value, dict.values(part)):
+            return True
+        if isinstance(part, (list, tuple)) and _is_inside(value, part):
+            return True
+    return False
+
+
+def _equal(value: Any, other: Any) -> bool:
+    try:
+        return value is other or bool(value == other)
+    except Exception:  # an array, say: it may not compare, and then counts as changed
+        return False

@@ -20,7 +20,7 @@ from drivetrain.config._errors import (
     MixedStyleError,
     UnsafeConfigError,
 )
-from drivetrain.config._inherited import BaseView, Inherited
+from drivetrain.config._inherited import BaseView, Inherited, changes_of
 from drivetrain.config._merge import (
     DELETE_KEY,
     merge_dicts,
@@ -159,10 +159,12 @@ class Loader:
     def _load_text_style(self, source: Source) -> dict[Any, Any]:
         source.code = fill_python(source.text, self._context(source))
         inherited = Inherited(source.path)
+        views: list[BaseView] = []
 
         def on_base(names: Any, lineno: int) -> Any:
             inherited.data = self._load_bases(names, source, lineno)
-            return BaseView(inherited.data, source.path)
+            views[:] = [BaseView(inherited.data)]
+            return views[0]
 
         if self._root is not None:
             source.data = evaluate(
@@ -171,6 +173,7 @@ class Loader:
             return self._finish(source, inherited.data)
         namespace = Namespace(
             on_base,
+            lambda value: views[0].copied(value) if views else value,
             {
                 "__file__": source.path,
                 "__name__": "__config__",
@@ -180,6 +183,7 @@ class Loader:
         )
         run_config(compile_config(source.code, source.path), namespace, source.path)
         source.data = config_keys(namespace, source.code, source.path)
+        source.edits = changes_of(views[0]) if views else {}
         return self._finish(source, inherited.data)
 
     def _load_data(self, source: Source) -> dict[Any, Any]:

@@ -15,6 +15,7 @@ from drivetrain.config._custom_imports import IMPORTS_KEY, imports_of
 from drivetrain.config._errors import Place
 from drivetrain.config._merge import DELETE_KEY
 from drivetrain.config._overrides import nested, split_path, unknown_path
+from drivetrain.config._python_file import BASE_KEY
 from drivetrain.config._sources import Source
 
 Lines = tuple[int, int]
@@ -125,6 +126,8 @@ def _follow_files(
     for base, inherited in _inherited_paths(source, parts):
         _follow_files(base, inherited, environment, chain)
     said, value = lookup(source.data, parts)
+    if not said:
+        said, value = lookup(source.edits, parts)
     if not said:
         if _cuts_off(source.data, parts):
             chain.clear()
@@ -302,7 +305,9 @@ class _Locator:
             return None if is_partial else _lines(node)
         element = _element(node, parts[0])
         if element is not None:
-            return self._descend(element, parts[1:], False) or _lines(element)
+            stays = is_partial and _is_literal_container(element)  # update goes into dicts
+            lines = self._descend(element, parts[1:], stays and bool(parts[1:]))
+            return lines if stays else lines or _lines(element)
         if isinstance(node, ast.Name) and not is_partial:
             return self.find([node.id, *parts], before=node.lineno) or _lines(node)
         if is_partial or _is_literal_container(node):
@@ -322,6 +327,12 @@ def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
 
 def _effects(statement: ast.stmt) -> Iterator[tuple[list[str], ast.AST, bool]]:
     """Path, value and whether other keys stay, for each thing that a statement sets."""
+    for path, value, is_partial in _settings(statement):
+        in_bases = path[0] == BASE_KEY and len(path) > 1  # _base_.model.depth = 18
+        yield path[1:] if in_bases else path, value, is_partial
+
+
+def _settings(statement: ast.stmt) -> Iterator[tuple[list[str], ast.AST, bool]]:
     if isinstance(statement, ast.Assign):
         for target in statement.targets:
             if path := _path_of(target):

@@ -68,7 +68,9 @@ def _parse_scalar(text: str) -> Any:
             return number(text)
         except ValueError:
             continue
-    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+    if text == "None":  # in small letters it is a word: launcher=none, reduction=none
+        return None
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _is_quoted(text: str) -> bool:

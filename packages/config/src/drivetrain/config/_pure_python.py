@@ -59,7 +59,11 @@ def run_pure(text: str, filename: str, read: ReadFile) -> PureModule:
     namespace: dict[str, Any] = {
         "__file__": filename,
         "__name__": "__config__",
-        "__builtins__": {**vars(builtins), "__import__": importer},
+        "__builtins__": {
+            **vars(builtins),
+            "__import__": importer,
+            "read_base": importer.read_base,  # for files that do not import it
+        },
     }
     run_config(compile_config(text, filename), namespace, filename)
     bound = bound_names(text, filename)
@@ -108,7 +112,7 @@ class _Importer:
         lineno = sys._getframe(1).f_lineno
         names = tuple(fromlist or ())
         if "read_base" in names:
-            return _namespace(name, dict.fromkeys(names, self._read_base))
+            return _namespace(name, dict.fromkeys(names, self.read_base))
         if self._reads_bases:
             return self._import_base(name, names, level, lineno)
         if level:
@@ -131,7 +135,7 @@ class _Importer:
         return LazyObject(name if names else name.partition(".")[0], "", location)
 
     @contextmanager
-    def _read_base(self) -> Iterator[None]:
+    def read_base(self) -> Iterator[None]:
         """What ``read_base`` is inside the config."""
         self._reads_bases = True
         try:

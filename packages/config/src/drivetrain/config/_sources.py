@@ -35,6 +35,7 @@ class Source:
         style: ``"text"`` if it uses ``_base_`` or templates, ``"pure"`` if ``read_base`` or lazy
             imports, ``None`` if it uses none of them.
         data: What the file says itself; for pure Python, all that it defines in the end.
+        edits: What a text-style Python file changed in what it inherits, by way of ``_base_``.
         bases: In the order of the file.
         imports: For each import of a pure Python file that names a base: its line, and which base.
         scope: The package that it was taken from with ``package::path``.
@@ -50,6 +51,7 @@ class Source:
         self.code = text
         self.style: Style | None = None
         self.data: dict[Any, Any] = {}
+        self.edits: dict[Any, Any] = {}
         self.bases: list[Source] = []
         self.imports: list[tuple[int, int]] = []
         self.scope: str | None = None
@@ -65,7 +67,13 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         # What a file only helps itself with (functions, open files) may not be picklable.
-        return {**self.__dict__, "data": _outline(self.data), "helpers": {}, "syntax": None}
+        return {
+            **self.__dict__,
+            "data": _outline(self.data),
+            "edits": _outline(self.edits),
+            "helpers": {},
+            "syntax": None,
+        }
 
     def full_text(self) -> str:
         """The text of the whole chain, each file under a line with its path."""
