@@ -15,6 +15,7 @@ from drivetrain.dist import get_max_cuda_memory
 from drivetrain.logging import HistoryBuffer, MessageHub
 from drivetrain.registry import LOG_PROCESSORS
 from drivetrain.runner._base_loop import length_of
+from drivetrain.runner._rank_means import RankMeans
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -50,7 +51,9 @@ class LogProcessor:
     """Smooth what was recorded, and put it into one line.
 
     Losses, times and gradient norms are averaged over the last ``window_size`` iterations,
-    everything else is shown as it was last.
+    everything else is shown as it was last. On several ranks, a training line shows the mean of
+    what they have (learning rates apart), and the largest memory; histories in the message hub stay
+    those of each rank.
 
     Args:
         window_size: Iterations to average over.
@@ -84,6 +87,7 @@ class LogProcessor:
         #: The record of the last training line; a display shows it without reading the device
         # again.
         self.latest: Record = {}
+        self._rank_means = RankMeans()
         self._passes: dict[Mode, tuple[int, _Pass]] = {}  # the last line's batch, and its pass
         self._sorted: dict[str, tuple[Any, dict[str, tuple[HistoryBuffer, bool]]]] = {}
         self._check_custom_cfg()
@@ -116,10 +120,17 @@ class LogProcessor:
             mode: ``"train"``, ``"val"`` or ``"test"``.
 
         Returns:
-            The figures by name, and the line. This is the one place of a training that reads
-            tensors from the device: all that a line needs comes in one transfer.
+            The figures by name, and the line; of a training the same on all ranks, which have to
+            ask for it together. This is the one place of a training that reads tensors from the
+            device: all that a line needs comes in one transfer.
         """
         record = self._collect(runner, batch_idx, mode)
+        memory = self._memory_mb()
+        rates = [name for name in record if "lr" in name.rsplit("/", 1)[-1]]
+        if mode == "train" and runner.distributed:
+            others = {name: value for name, value in record.items() if name not in rates}
+            means, memory = self._rank_means.over_ranks(others, memory)
+            record |= means
         where = self._pass_of(runner, batch_idx, mode)
         if where.epoch is not None:
             record["epoch"] = where.epoch
@@ -130,11 +141,9 @@ class LogProcessor:
         shown = {k: v for k, v in record.items() if k not in ("epoch", "iter")}
         parts = []
         if mode == "train":
-            rates = [name for name in shown if "lr" in name.rsplit("/", 1)[-1]]
             parts += [f"{name}: {shown.pop(name):.4e}" for name in rates]
             self.latest = record
         parts += self._times(runner, shown)
-        memory = self._memory_mb()
         if memory is not None:
             record["memory"] = memory
             parts.append(f"memory: {memory}")
