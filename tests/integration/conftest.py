@@ -68,7 +68,23 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
             command.process.wait()
 
 
+def _train_digits(work_dir: Path) -> list[str]:
+    return ["train", DIGITS, "train_cfg.max_epochs=3", "--work-dir", str(work_dir)]
+
+
 @pytest.fixture
 def digits(tmp_path: Path) -> list[str]:
     """Words that train the digits for three epochs into a folder of this test."""
-    return ["train", DIGITS, "train_cfg.max_epochs=3", "--work-dir", str(tmp_path / "work")]
+    return _train_digits(tmp_path / "work")
+
+
+@pytest.fixture(scope="module")
+def whole_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, Path]:
+    """The same training, started once and never interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = Command(_train_digits(folder / "work"), folder / "output.txt")
+    try:
+        assert command.finish() == 0, command.text
+    finally:
+        command.process.kill()
+    return command, folder / "work"

@@ -30,15 +30,15 @@ def curve(work_dir: Path) -> tuple[list[float], list[float]]:
 @pytest.mark.slow
 def test_the_strategies_have_one_loss_curve_and_write_one_text(start, tmp_path) -> None:
     """Equal but for the order of sums: 1e-5 of a loss of 4.5 is some ten roundings of float32."""
-    seen = {}
+    commands, seen = {}, {}
     for name, launch in (("single", []), ("ddp", ["--launch", "2"]), ("fsdp", ["--launch", "2"])):
-        folder = tmp_path / name
-        words = ["train", CHARLM, *TINY, *launch, "--strategy", name, "--work-dir", str(folder)]
-        command = start(*words)
+        words = ["train", CHARLM, *TINY, *launch, "--strategy", name]
+        commands[name] = start(*words, "--work-dir", str(tmp_path / name))
+    for name, command in commands.items():
         assert command.finish() == 0, command.text
         sample = command.text.split("Sample:\n")[1].split("Results")[0]
         megabytes = float(re.search(r"state_mb (\S+),", command.text)[1])
-        seen[name] = (*curve(folder), sample, megabytes)
+        seen[name] = (*curve(tmp_path / name), sample, megabytes)
     losses, bits, sample, megabytes = seen["single"]
     assert len(losses) == 4
     assert losses[-1] < losses[0]
@@ -52,10 +52,10 @@ def test_the_strategies_have_one_loss_curve_and_write_one_text(start, tmp_path) 
 
 def test_a_strategy_that_does_not_exist_or_does_not_fit_is_one_error(start, tmp_path) -> None:
     unknown = start("train", CHARLM, "--strategy", "fdsp", "--work-dir", str(tmp_path))
+    alone = start("train", CHARLM, "--strategy", "ddp", "--work-dir", str(tmp_path))
     assert unknown.finish() == 2
     assert "--strategy: no strategy 'fdsp'." in unknown.text
     assert "single, ddp, fsdp" in unknown.text
-    alone = start("train", CHARLM, "--strategy", "ddp", "--work-dir", str(tmp_path))
     assert alone.finish() != 0
     assert "nothing launched them" in alone.text
     assert "Traceback" not in alone.text

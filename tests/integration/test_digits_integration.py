@@ -32,11 +32,9 @@ def records(work_dir: Path, mode: str) -> list[dict]:
     return [r for r in map(json.loads, lines) if r.get("mode") == mode]
 
 
-def test_training_leaves_everything_that_it_promises(start, digits, tmp_path) -> None:
-    command = start(*digits)
-    assert command.finish() == 0, command.text
+def test_training_leaves_everything_that_it_promises(whole_digits) -> None:
+    command, work_dir = whole_digits
     assert "test accuracy" in command.text
-    work_dir = tmp_path / "work"
     folder = run_folder(work_dir)
     assert next(work_dir.glob("best_nll_epoch_*.pth")).is_file()
     for picture in ("run.png", "misclassified.png"):
@@ -52,9 +50,9 @@ def test_training_leaves_everything_that_it_promises(start, digits, tmp_path) ->
     assert [e.step for e in events.Scalars("val/accuracy")] == [20, 40, 60]
 
 
-def test_a_killed_run_resumes_to_the_very_same_weights(start, digits, tmp_path) -> None:
-    whole = start(*digits[:-1], str(tmp_path / "whole"), "--no-test")
-    assert whole.finish() == 0, whole.text
+def test_a_killed_run_resumes_to_the_very_same_weights(
+    start, digits, whole_digits, tmp_path
+) -> None:
     # Checkpoints in the middle of epochs, too: the kill comes somewhere after the first.
     middle = ["+default_hooks.checkpoint.by_epoch=False", "default_hooks.checkpoint.interval=7"]
     killed = start(*digits, *middle, "--no-test")
@@ -64,11 +62,12 @@ def test_a_killed_run_resumes_to_the_very_same_weights(start, digits, tmp_path) 
     resumed = start(*digits, *middle, "--no-test", "--resume")
     assert resumed.finish() == 0, resumed.text
     assert "Resumed from" in resumed.text
-    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "work", "iter_60.pth"))
+    assert_equal(weights(whole_digits[1]), weights(tmp_path / "work", "iter_60.pth"))
 
 
-def test_ctrl_c_saves_at_a_step_border_and_says_how_to_go_on(start, digits, tmp_path) -> None:
-    whole = start(*digits[:-1], str(tmp_path / "whole"), "--no-test")
+def test_ctrl_c_saves_at_a_step_border_and_says_how_to_go_on(
+    start, digits, whole_digits, tmp_path
+) -> None:
     stopped = start(*digits, "--no-test")
     stopped.wait_for("[2][10/20]")
     stopped.send(signal.SIGINT)
@@ -77,8 +76,7 @@ def test_ctrl_c_saves_at_a_step_border_and_says_how_to_go_on(start, digits, tmp_
     assert "Traceback" not in stopped.text
     resumed = start(*digits, "--no-test", "--resume")
     assert resumed.finish() == 0, resumed.text
-    assert whole.finish() == 0, whole.text
-    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "work"))
+    assert_equal(weights(whole_digits[1]), weights(tmp_path / "work"))
 
 
 def test_sigterm_saves_too_and_tells_it_by_the_exit_code(start, digits) -> None:
@@ -90,8 +88,9 @@ def test_sigterm_saves_too_and_tells_it_by_the_exit_code(start, digits) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_training_reaches_its_score(start, tmp_path) -> None:
-    """98.5 % is what the example promises; five seeds gave 99.4 to 100 %."""
-    command = start("train", "examples/digits/config.py", "--work-dir", str(tmp_path / "work"))
+def test_a_third_of_the_training_reaches_its_score(start, tmp_path) -> None:
+    """98.5 % is what the example promises; after a quarter, five seeds had 98.9 to 99.7 %."""
+    words = ["train", "examples/digits/config.py", "train_cfg.max_epochs=20"]
+    command = start(*words, "--work-dir", str(tmp_path / "work"))
     assert command.finish(timeout_s=600) == 0, command.text
     assert records(tmp_path / "work", "test")[-1]["accuracy"] >= 0.985

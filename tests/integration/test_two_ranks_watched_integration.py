@@ -103,30 +103,26 @@ def end(work_dir: Path, rank: int = 0) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_ranks_are_preempted_together_whoever_gets_the_signal(start, config, tmp_path) -> None:
-    whole = tmp_path / "whole"
+    whole, by_launcher, by_rank = (tmp_path / name for name in ("whole", "launcher", "rank"))
     words = ["train", config, "--launch", "2", "--work-dir"]
-    done = start(*words, str(whole))
+    done, stopped = start(*words, str(whole)), start(*words, str(by_launcher))
+    wait_for_ranks(stopped, by_launcher)
+    stopped.send(signal.SIGUSR1)
+    assert stopped.finish() == 143, stopped.text
     assert done.finish() == 0, done.text
     assert [(whole / f"samples_{rank}").read_text() for rank in (0, 1)] == ["160", "160"]
     for name in ("layers.2.running_mean", "layers.2.running_var"):
         assert torch.equal(end(whole, 0)[name], end(whole, 1)[name]), name
-    work_dir = tmp_path / "launcher"
-    stopped = start(*words, str(work_dir))
-    wait_for_ranks(stopped, work_dir)
-    stopped.send(signal.SIGUSR1)
+    resumed, stopped = start(*words, str(by_launcher), "--resume"), start(*words, str(by_rank))
+    wait_for_ranks(stopped, by_rank)
+    os.kill(int((by_rank / "pid_1").read_text()), signal.SIGTERM)
     assert stopped.finish() == 143, stopped.text
-    resumed = start(*words, str(work_dir), "--resume")
+    assert "failed first" not in stopped.text
+    assert list(by_rank.glob("interrupted_iter_*.pth"))
     assert resumed.finish() == 0, resumed.text
     for rank in (0, 1):
         for name, value in end(whole, rank).items():
-            assert torch.equal(end(work_dir, rank)[name], value), (rank, name)
-    work_dir = tmp_path / "rank"
-    stopped = start(*words, str(work_dir))
-    wait_for_ranks(stopped, work_dir)
-    os.kill(int((work_dir / "pid_1").read_text()), signal.SIGTERM)
-    assert stopped.finish() == 143, stopped.text
-    assert "failed first" not in stopped.text
-    assert list(work_dir.glob("interrupted_iter_*.pth"))
+            assert torch.equal(end(by_launcher, rank)[name], value), (rank, name)
 
 
 @pytest.mark.slow
