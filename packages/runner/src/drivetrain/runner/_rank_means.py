@@ -26,14 +26,19 @@ class RankMeans:
         """Average ``figures``; called on all ranks, at the same iteration.
 
         Args:
-            figures: Of this rank; what is no number stays as it is.
+            figures: Of this rank; rates, the same everywhere, and what is no number stay as they
+                are.
             memory_mb: Peak memory of this rank, if it has a device that counts it.
 
         Returns:
             The same on all ranks: the means, in the order of ``figures``, behind them those that
             only other ranks have; and the largest memory.
         """
-        own = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
+        own = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, (int, float)) and not is_rate(name)
+        }
         known = set(self._names)
         is_new = not known.issuperset(own) or (memory_mb is not None and not self._has_memory)
         new, sums, counts, memory = self._exchange(own, memory_mb, is_new)
@@ -70,3 +75,8 @@ class RankMeans:
         all_reduce(shared)
         new, *numbers = shared.tolist()
         return new, numbers[:size], numbers[size : 2 * size], numbers[2 * size :]
+
+
+def is_rate(name: str) -> bool:
+    """Whether a figure is a learning rate, by its name."""
+    return "lr" in name.rsplit("/", 1)[-1]
