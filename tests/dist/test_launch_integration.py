@@ -85,30 +85,44 @@ def _script(folder: Path, text: str) -> str:
     return str(path)
 
 
-def _launch(nproc: int, *argv: str, max_restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _LAUNCH, str(nproc), str(max_restarts), *argv],
-        capture_output=True,
+def _start(*command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+def _finish(*started: subprocess.Popen[str]) -> list[tuple[int, str]]:
+    """Exit codes and error streams of what was started side by side."""
+    try:
+        texts = [process.communicate(timeout=120)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, text) for process, text in zip(started, texts, strict=True)]
+
+
+def _launch(nproc: int, *argv: str) -> subprocess.Popen[str]:
+    return _start("-c", _LAUNCH, str(nproc), "0", *argv)
 
 
 def test_launched_ranks_meet_and_leave_in_order(tmp_path: Path) -> None:
     """At a port that is held all the time: one that is only chosen may be taken by then."""
     out = tmp_path / "seen.json"
-    done = _launch(2, _script(tmp_path, _REPORT), str(out))
-    assert done.returncode == 0, done.stderr
+    [(code, stderr)] = _finish(_launch(2, _script(tmp_path, _REPORT), str(out)))
+    assert code == 0, stderr
     assert json.loads(out.read_text()) == [[0, 2, 0, 2, "True"], [1, 2, 1, 2, "True"]]
-    assert "destroy_process_group" not in done.stderr  # torch warns when a group is left behind
+    assert "destroy_process_group" not in stderr  # torch warns when a group is left behind
 
 
 def test_ranks_that_all_fail_show_one_traceback_whoever_leaves_first(tmp_path: Path) -> None:
-    done = _launch(2, _script(tmp_path, _FAIL_ALL))
-    assert done.returncode == 1
-    assert "rank 1 failed first" in done.stderr
-    assert "ValueError: no rank can work with this" in done.stderr
+    [(code, stderr)] = _finish(_launch(2, _script(tmp_path, _FAIL_ALL)))
+    assert code == 1
+    assert "rank 1 failed first" in stderr
+    assert "ValueError: no rank can work with this" in stderr
 
 
 _UNCAUGHT = """
@@ -121,56 +135,46 @@ dist.barrier()
 """
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_an_error_that_nobody_caught_is_told_where_it_is_read(tmp_path: Path, rank: int) -> None:
-    done = _launch(2, _script(tmp_path, _UNCAUGHT), str(rank))
-    assert done.returncode == 1
-    before, last = done.stderr.split(f"rank {rank} failed first: exit code 1")
-    # Rank 0 writes here itself; what rank 1 wrote is kept back until it turns out to matter.
-    assert "KeyError: 'lost'" in (before if rank == 0 else last)
-    assert rank == 0 or "Traceback" not in before
-    assert "SIGTERM" not in done.stderr  # the agent's own account of whom it ended
+def test_an_error_that_nobody_caught_is_told_where_it_is_read(tmp_path: Path) -> None:
+    script = _script(tmp_path, _UNCAUGHT)
+    ends = _finish(*(_launch(2, script, str(rank)) for rank in (0, 1)))
+    for rank, (code, stderr) in enumerate(ends):
+        assert code == 1
+        before, last = stderr.split(f"rank {rank} failed first: exit code 1")
+        # Rank 0 writes here itself; what rank 1 wrote is kept back until it turns out to matter.
+        assert "KeyError: 'lost'" in (before if rank == 0 else last)
+        assert rank == 0 or "Traceback" not in before
+        assert "SIGTERM" not in stderr  # the agent's own account of whom it ended
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(
-    tmp_path: Path, rank: int
-) -> None:
-    done = _launch(2, _script(tmp_path, _FAIL), str(rank))
-    assert done.returncode == 3
-    last = done.stderr[done.stderr.index(f"rank {rank} failed first") :]
-    assert "exit code 3" in last
-    assert f"ValueError: the data of rank {rank} is broken" in last
-    assert "Traceback" in last
+def test_the_first_failing_rank_speaks_last_and_gives_its_exit_code(tmp_path: Path) -> None:
+    script = _script(tmp_path, _FAIL)
+    ends = _finish(*(_launch(2, script, str(rank)) for rank in (0, 1)))
+    for rank, (code, stderr) in enumerate(ends):
+        assert code == 3
+        last = stderr[stderr.index(f"rank {rank} failed first") :]
+        assert "exit code 3" in last
+        assert f"ValueError: the data of rank {rank} is broken" in last
+        assert "Traceback" in last
 
 
-@pytest.mark.parametrize(
-    "rendezvous", [["--standalone"], ["--master-addr", "127.0.0.1", "--master-port", "0"]]
-)
-def test_torchrun_restarts_ranks_after_a_kill(tmp_path: Path, rendezvous: list[str]) -> None:
+def test_torchrun_restarts_ranks_after_a_kill(tmp_path: Path) -> None:
     """Torch 2.13 alone lets the second attempt read addresses of the first, and hangs."""
-    if "0" in rendezvous:
-        rendezvous = [*rendezvous[:-1], str(_free_port())]
-    out = tmp_path / "attempt"
     script = _script(tmp_path, _RESTART)
-    torchrun = ["-m", "torch.distributed.run"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *torchrun,
-            *rendezvous,
-            "--nproc-per-node=2",
-            "--max-restarts=2",
-            script,
-            str(out),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    rendezvous = {
+        "standalone": ["--standalone"],
+        "address": ["--master-addr", "127.0.0.1", "--master-port", str(_free_port())],
+    }
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2"]
+    ends = _finish(
+        *(
+            _start(*torchrun, *words, script, str(tmp_path / name))
+            for name, words in rendezvous.items()
+        )
     )
-    assert done.returncode == 0, done.stderr
-    assert out.read_text() == "1 2"
+    for name, (code, stderr) in zip(rendezvous, ends, strict=True):
+        assert code == 0, stderr
+        assert (tmp_path / name).read_text() == "1 2"
 
 
 def _free_port() -> int:
