@@ -49,6 +49,11 @@ def test_arguments_for_an_existing_instance_are_an_error_not_lost():
     assert Clock.get_instance("kitchen").hour == 7
 
 
+def test_the_same_arguments_for_an_existing_instance_lose_nothing():
+    clock = Clock.get_instance("kitchen", hour=7)
+    assert Clock.get_instance("kitchen", hour=7) is clock
+
+
 @pytest.mark.parametrize("name", [1, None, ""], ids=repr)
 def test_a_name_must_be_a_string_with_something_in_it(name):
     with pytest.raises(UsageError, match="must be a string"):

@@ -143,11 +143,10 @@ MISTAKES = [
     ),
     case(
         "prefix of the wrong project",
-        {"type": "zoo.ResNet", "depth": 18},
+        {"type": "shop.Lion"},
         KeyError,
-        "no 'zoo.ResNet' in registry 'model'.",
-        "Did you mean:  'shop.ResNet'",
-        registry="zoo",
+        "no 'shop.Lion' in registry 'model'.",
+        "Did you mean:  'zoo.Lion'",
     ),
     case(
         "misspelt prefix",

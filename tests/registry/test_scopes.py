@@ -78,10 +78,17 @@ def test_a_name_is_looked_up_here_then_in_the_parents_and_by_scope_anywhere(
     assert registry.get(type_).__name__ == expected
 
 
-def test_a_prefixed_name_is_not_looked_up_in_the_parents(forest):
-    assert forest.alpha.get("alpha.RootNet") is None
-    with pytest.raises(UnknownComponentError, match=r"Did you mean:  'drivetrain\.RootNet'"):
-        forest.alpha.build({"type": "alpha.RootNet"})
+def test_a_scope_offers_what_its_parents_offer(forest):
+    """Configs say ``mmdet.LoadImageFromFile`` for a transform that mmdet has from the root."""
+    for registry in (forest.root, forest.alpha, forest.beta):
+        assert built(registry, "alpha.RootNet") == "RootNet"
+    assert forest.root.get("alpha.gamma.RootNet").__name__ == "RootNet"
+
+
+def test_a_scope_does_not_offer_what_others_offer(forest):
+    assert forest.alpha.get("alpha.BetaNet") is None
+    with pytest.raises(UnknownComponentError, match=r"Did you mean:  'beta\.BetaNet'"):
+        forest.alpha.build({"type": "alpha.BetaNet"})
 
 
 def test_a_name_of_a_child_needs_its_prefix(forest):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _instances_lock = RLock()
 # One lock for each instance that is being made, so that it is made once.
 _in_the_making: dict[tuple[type, str], Any] = {}
+# What each was made with: asking again with the same arguments (a notebook cell that runs twice, a
+# second build of one node) loses nothing.
+_made_with: dict[tuple[type, str], dict[str, Any]] = {}
 
 
 def _takes_name(init: Any) -> bool:
@@ -89,7 +92,8 @@ class ManagerMixin(metaclass=ManagerMeta):
         """Return the instance of that name, and create it with ``kwargs`` if there is none.
 
         Raises:
-            InstanceError: If the instance exists and ``kwargs`` are given (they would be lost).
+            InstanceError: If the instance exists and was made with other ``kwargs`` (these would be
+                lost).
         """
         if not isinstance(name, str):
             raise UsageError(
@@ -107,6 +111,7 @@ class ManagerMixin(metaclass=ManagerMeta):
                 instance = cls(name=name, **kwargs)
                 with _instances_lock:
                     instance = cls._instance_dict.setdefault(name, instance)
+                    _made_with[cls, name] = kwargs
             finally:
                 with _instances_lock:
                     _in_the_making.pop((cls, name), None)
@@ -114,7 +119,7 @@ class ManagerMixin(metaclass=ManagerMeta):
 
     @classmethod
     def _existing(cls: type[T], name: str, kwargs: dict[str, Any]) -> T:
-        if kwargs:
+        if kwargs and not _equal(kwargs, _made_with.get((cls, name))):
             raise InstanceError(
                 f"{cls.__name__} instance {name!r} exists already and takes no new arguments "
                 f"({', '.join(kwargs)}).",
@@ -155,9 +160,17 @@ class ManagerMixin(metaclass=ManagerMeta):
         return self._instance_name
 
 
+def _equal(arguments: dict[str, Any], others: dict[str, Any] | None) -> bool:
+    try:
+        return bool(arguments == others)
+    except Exception:  # arrays and tensors do not compare as a whole
+        return False
+
+
 def reset_instances() -> None:
     """Forget every named instance of every class."""
     with _instances_lock:
+        _made_with.clear()
         pending: list[Any] = [ManagerMixin]
         while pending:
             cls = pending.pop()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find(registry: Registry[Any], key: str, explore: bool = True) -> Any:
-    """Component of that name in ``registry`` or above it, or in the registry of its scope.
+    """Component of that name in ``registry``, or in the registry of its scope, or above these.
 
     Args:
         registry: Where to start.
@@ -26,17 +26,12 @@ def find(registry: Registry[Any], key: str, explore: bool = True) -> Any:
         explore: Whether to import modules that may register it.
     """
     scope, rest = registry.split_scope_key(key)
-    above: Registry[Any] | None = registry
-    while above is not None:
-        found = _own(above, key, explore and scope is None)
-        if found is not None:
-            return found
-        above = above.parent
-    if scope is None:
-        return None
+    found = _own_or_above(registry, key, explore and scope is None)
+    if found is not None or scope is None:
+        return found
     other = registry_of(registry, scope, explore)
     while other is not None:
-        found = _own(other, rest, explore)
+        found = _own_or_above(other, rest, explore)
         if found is not None:
             return found
         scope, rest = registry.split_scope_key(rest)
@@ -102,6 +97,17 @@ def known_registry_of(registry: Registry[Any], scope: str) -> Registry[Any] | No
 def warn_of_failure(key: str, err: BaseException) -> None:
     """Say why ``get`` found nothing, where that is not simply a name that does not exist."""
     warnings.warn(f"looking for {key!r}: {type(err).__name__}: {err}", RuntimeWarning, stacklevel=3)
+
+
+def _own_or_above(registry: Registry[Any], name: str, explore: bool) -> Any:
+    """A scope offers what its parents offer, too: ``mmdet.LoadImageFromFile`` may be the root's."""
+    above: Registry[Any] | None = registry
+    while above is not None:
+        found = _own(above, name, explore)
+        if found is not None:
+            return found
+        above = above.parent
+    return None
 
 
 def _own(registry: Registry[Any], name: str, explore: bool) -> Any:
