@@ -32,7 +32,7 @@ ROUNDS = 5
 # Multiply-adds of dense bfloat16 matrices that makers state, as 10^12 operations a second.
 PEAKS = {
     "A10": 125, "A100": 312, "A30": 165, "A40": 150, "B200": 2250, "H100 PCIe": 756, "H100": 989,
-    "H200": 989, "L4": 121, "L40S": 362, "RTX 4090": 165, "RTX 3090": 71, "MI250X": 383,
+    "H200": 989, "L4": 121, "L40": 181, "L40S": 362, "RTX 4090": 165, "RTX 3090": 71, "MI250X": 383,
     "MI300X": 1307,
 }  # fmt: skip
 
@@ -130,6 +130,7 @@ def by_engine(case: Case, model: nn.Module, batches: list[Any], device: str) -> 
                 "optimizer": {"type": "SGD", "lr": 1e-3, "momentum": 0.9},
             },
             default_hooks={"checkpoint": None},
+            env_cfg={"cudnn_benchmark": True},
             randomness={"seed": 0},
         )
         loop = runner.train_loop

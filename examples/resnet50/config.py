@@ -5,7 +5,10 @@
 
 custom_imports = dict(imports=["resnet50"])  # resnet50.py, beside this file
 
-model = dict(type="ResNet50")
+# Copies from pinned memory (pin_memory below) need not be waited for.
+model = dict(
+    type="ResNet50", data_preprocessor=dict(type="BaseDataPreprocessor", non_blocking=True)
+)
 train_dataloader = dict(
     batch_size=64,
     num_workers=8,

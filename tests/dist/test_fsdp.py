@@ -323,6 +323,36 @@ def test_a_model_built_without_memory_has_the_same_weights(ranks: Any, tmp_path:
     assert ranks(_meta_init, str(tmp_path)) == [True, True]
 
 
+class Sender(nn.Module):
+    """Like a data preprocessor: has no tensors, and goes where the model is moved."""
+
+    home: Any = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Sender:
+        self.home = fn(torch.empty(1)).device
+        return super()._apply(fn, recurse)
+
+
+def _home_without_memory(folder: str) -> Any:
+    @MODELS.register_module(name="SenderModel", force=True)
+    class Model(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(2, 2), Sender())
+
+    try:
+        strategy: Any = _strategy("fsdp", folder, meta_init=True)
+        strategy.prepare({"type": "SenderModel"})
+    finally:
+        MODELS.module_dict.pop("SenderModel", None)
+    return strategy.model[1].home, strategy.model.sharded_copy()[1].home
+
+
+def test_parts_of_a_model_built_without_memory_know_where_it_is(ranks: Any, tmp_path: Path) -> None:
+    """Else a data preprocessor leaves batches where no model is."""
+    cpu = torch.device("cpu")
+    assert ranks(_home_without_memory, str(tmp_path)) == [(cpu, cpu)] * 2
+
+
 def _bad(options: Any) -> str:
     try:
         FSDPStrategy(work_dir="/tmp", **options).wrap_model(_tiny().TinyModel())

@@ -21,11 +21,12 @@ import json, sys
 import torch
 import torch.distributed as torch_dist
 from torch import nn
-from drivetrain.checkpoint import AsyncCheckpointWriter
+from drivetrain.checkpoint import AsyncCheckpointWriter, _staging
 from drivetrain.dist.strategy import FSDPStrategy
 import drivetrain.optim
 
 folder, options = sys.argv[1], json.loads(sys.argv[2])
+_staging._LARGE_BYTES = 100_000  # less than a weight
 torch.cuda.set_device(0)
 store = torch_dist.FileStore(folder + "/store", 1)
 torch_dist.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1)
@@ -65,8 +66,7 @@ train(first, range(2))
 with AsyncCheckpointWriter(folder) as writer:
     first.save_checkpoint(folder + "/step_2", background=writer)
     behind = train(first, range(2, 4))  # training does not wait, and the copy does not see it
-    large = [buffer for buffer in writer._staging._buffers if buffer.numel() > 100_000]
-    pinned = all(buffer.is_pinned() for buffer in large)
+    pinned = [buffer.is_pinned() for buffer in writer._staging._buffers]
 second = prepared()
 second.resume(folder + "/step_2")
 rest = train(second, range(2, 4))
@@ -105,4 +105,5 @@ def test_a_device_is_resumed_from_a_save_in_the_background_cuda(
     assert found["undisturbed"]
     assert found["device"] == device
     if device == "cuda" and options["state_dict_cfg"] == "sharded":
-        assert found["pinned"]
+        assert len(found["pinned"]) >= 4  # weights, and moments of each
+        assert all(found["pinned"])

@@ -85,6 +85,28 @@ def test_log_settings_reach_the_logger(tmp_path: Path) -> None:
     assert "heard" in log_file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("asked", "before", "after"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"cudnn_benchmark": True}, False, True),
+        ({"cudnn_benchmark": False}, True, False),
+    ],
+    ids=str,
+)
+def test_cudnn_keeps_the_setting_of_the_program_unless_told(
+    tmp_path: Path,
+    asked: dict[str, bool],
+    before: bool,
+    after: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    SingleDeviceStrategy(work_dir=str(tmp_path), env_kwargs={**SEEDED, **asked}).setup()
+    assert torch.backends.cudnn.benchmark is after
+
+
 def test_the_seed_governs_the_weights(tmp_path: Path) -> None:
     first, second = _single(tmp_path), _single(tmp_path)
     assert first.seed == 7

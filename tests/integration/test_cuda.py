@@ -177,8 +177,9 @@ def test_peak_memory_is_counted_and_can_be_started_afresh(device: str) -> None:
 
 @on_each_device
 def test_a_save_in_the_background_keeps_the_state_of_its_moment(
-    tmp_path: Path, device: str
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("drivetrain.checkpoint._staging._LARGE_BYTES", 1000)
     strategy = SingleDeviceStrategy(
         work_dir=str(tmp_path), env_kwargs={"launcher": "none", "randomness": {"seed": 1}}
     )
@@ -188,13 +189,14 @@ def test_a_save_in_the_background_keeps_the_state_of_its_moment(
         strategy.save_checkpoint(str(tmp_path / "iter_0.pth"), background=writer)
         for batch in DataLoader(data(), batch_size=16):
             model.train_step(list(batch), wrapper)
+        buffers = writer._staging._buffers
         writer.wait()
+    assert buffers[0].numel() == before["first.weight"].nbytes
+    assert buffers[0].is_pinned() == (device == "cuda")
     saved = torch.load(tmp_path / "iter_0.pth", weights_only=True)["state_dict"]
     for name, value in before.items():
         assert torch.equal(saved[name], value)
         assert not torch.equal(model.state_dict()[name].cpu(), value)
-    if device == "cuda":
-        assert all(buffer.is_pinned() for buffer in writer._staging._buffers)
 
 
 @on_each_device
@@ -231,11 +233,11 @@ def test_no_step_waits_for_the_device(tmp_path: Path, device: str) -> None:
         default_hooks={"logger": {"type": "LoggerHook", "interval": 100}},
         custom_hooks=[Trace()],
     ).train()
-    # The profiler itself waits once, when it is stopped.
+    # The profiler itself waits when it is stopped, a step that waits would do so twenty times.
     stops = waits.index("traced")
     waited = [name for name in waits[:stops] if name != "cudaDeviceSynchronize"]
     assert waited == []
-    assert waits[:stops].count("cudaDeviceSynchronize") <= 1
+    assert waits[:stops].count("cudaDeviceSynchronize") <= 2
 
 
 @pytest.fixture

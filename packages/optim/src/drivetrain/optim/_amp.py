@@ -12,7 +12,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from drivetrain.optim._errors import OptimArgumentError, OptimTypeError
-from drivetrain.optim._optim_wrapper import _NO_CONTEXT, OptimWrapper, first_param
+from drivetrain.optim._optim_wrapper import _NO_CONTEXT, OptimWrapper, device_type_of
 from drivetrain.registry import OPTIM_WRAPPERS
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -56,7 +56,7 @@ class AmpOptimWrapper(OptimWrapper):
         self._stepped = True
         self._skipped_steps = 0
         self._skipped_on_device: Tensor | None = None
-        self._follow_device(first_param(self.optimizer).device.type)
+        self._follow_device(device_type_of(self.optimizer))
 
     def _follow_device(self, device_type: str) -> None:
         """Prepare autocast and the loss scale for the device that the parameters are on."""
@@ -136,7 +136,7 @@ class AmpOptimWrapper(OptimWrapper):
         Args:
             model: The model that is about to run, wrapped or not.
         """
-        device_type = first_param(self.optimizer).device.type
+        device_type = device_type_of(self.optimizer)
         if device_type != self._device_type:
             self._follow_device(device_type)
         outer = super().optim_context(model)

@@ -456,6 +456,9 @@ def raise_if_loss_is_wrong(loss: Tensor, kwargs: Mapping[str, Any], err: Runtime
         ) from err
 
 
-def first_param(optimizer: Optimizer) -> Tensor:
-    """Return the first parameter of an optimizer; its device is the one that training runs on."""
-    return next(param for group in optimizer.param_groups for param in group["params"])
+def device_type_of(optimizer: Optimizer) -> str:
+    """Return the type of the device that the training of an optimizer's parameters runs on."""
+    param = next(param for group in optimizer.param_groups for param in group["params"])
+    # Shards may wait on the CPU for their turn on the devices of their mesh.
+    mesh = getattr(param, "device_mesh", None)
+    return param.device.type if mesh is None else mesh.device_type

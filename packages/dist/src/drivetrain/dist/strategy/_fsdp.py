@@ -160,7 +160,10 @@ class FSDPStrategy(FirstGenerationState):
     def _cut_from_rank_0(self, model: nn.Module) -> nn.Module:
         """Cut the model everywhere, then hand out the weights one by one."""
         whole = dict(named_tensors(model)) if self.rank == 0 else {}
-        model = shard_model(without_memory(model), **self.model_wrapper)
+        model = without_memory(model)
+        # What has memory goes to the device, and those that send data there learn which it is.
+        model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(get_device()))
+        model = shard_model(model, **self.model_wrapper)
         materialize(model, offloaded=bool(self.model_wrapper.get("cpu_offload", False)))
         for name, target in named_tensors(model):
             device = get_device()

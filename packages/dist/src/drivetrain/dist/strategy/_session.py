@@ -95,7 +95,8 @@ class Session:
 
     def _set_up_process(self, several_processes: bool) -> None:
         # Deterministic wins over benchmark: it is switched on later, and switches this off.
-        torch.backends.cudnn.benchmark = bool(self.env.get("cudnn_benchmark", False))
+        if "cudnn_benchmark" in self.env:
+            torch.backends.cudnn.benchmark = bool(self.env["cudnn_benchmark"])
         if self.env.get("mp_cfg") is not None:
             set_multi_processing(**self.env["mp_cfg"], distributed=several_processes)
         raise_file_limit(int(self.env.get("resource_limit", _DEFAULT_FILE_LIMIT)))
