@@ -66,7 +66,31 @@ def test_the_name_of_the_experiment_is_repeated(make_runner, interval, count) ->
 def test_files_are_copied_by_their_endings(make_runner, tmp_path, suffix, endings) -> None:
     hook = LoggerHook(out_dir=str(tmp_path / "store"), out_suffix=suffix)
     make_runner(default_hooks={"logger": hook}).train()
-    assert {path.suffix for path in (tmp_path / "store" / "work").iterdir()} == endings
+    copied = [path for path in (tmp_path / "store" / "work").rglob("*") if path.is_file()]
+    assert {path.suffix for path in copied} == endings
+
+
+def test_files_are_copied_into_the_folders_that_they_had(make_runner, tmp_path) -> None:
+    """Two files of one name would meet otherwise, and a tool looks for ``vis_data``."""
+    runner = make_runner(default_hooks=with_logger(out_dir=str(tmp_path / "store"), interval=1))
+    runner.train()
+    vis_data = tmp_path / "store" / "work" / "vis_data"
+    written = (Path(runner.log_dir) / "vis_data" / "scalars.json").read_text()
+    assert (vis_data / "scalars.json").read_text() == written != ""
+    assert (vis_data / "config.py").exists()
+
+
+def test_the_metrics_of_a_test_are_in_a_file_of_their_own(make_runner, loader_of, accuracy) -> None:
+    """What collects results of many runs reads one file, whatever was trained before."""
+    runner = make_runner(
+        test_dataloader=loader_of(), test_cfg={}, test_evaluator={"type": accuracy}
+    )
+    metrics = runner.test()
+    [file] = Path(runner.log_dir).glob("*.json")
+    found = json.loads(file.read_text())
+    assert file.stem == runner.timestamp
+    assert found.keys() - metrics.keys() == {"time", "data_time"}
+    assert metrics.items() <= found.items()
 
 
 def test_local_files_may_go_once_they_are_copied(make_runner, tmp_path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from drivetrain.fileio import copyfile_from_local, isdir, join_path, mkdir_or_exist
+from drivetrain.fileio import copyfile_from_local, dump, join_path, mkdir_or_exist
 from drivetrain.registry import HOOKS
 from drivetrain.runner._base_loop import length_of
 from drivetrain.runner.hooks._hook import Batch, Hook
-from drivetrain.runner.hooks._line_writer import LineWriter
 from drivetrain.runner.hooks._sample_count import SampleCount
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class LoggerHook(Hook):
         ignore_last: Leave out the last, shorter group of an epoch; one that is shorter than
             ``interval`` as a whole has its line all the same.
         interval_exp_name: Iterations between two reminders of the experiment's name; -1 for none.
-        out_dir: Folder, also on a remote store, to which the log files are copied after the run;
-            the last level of the work dir is appended.
+        out_dir: Folder, also on a remote store, to which the log files are copied after the run,
+            each in the folder that it has in the run's; the last level of the work dir is appended.
         out_suffix: Endings of the files that are copied.
         keep_local: Keep the local files after they were copied.
         file_client_args: Former name of ``backend_args``.
@@ -73,7 +73,7 @@ class LoggerHook(Hook):
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.json_log_path = ""
         self._closes = not ignore_last
-        self._writer = LineWriter()
+        self._warned = False
         self._samples = SampleCount()
         self._wall_time_before_s = 0.0  # of the starts that this one goes on from
         self._started_s: float | None = None
@@ -81,7 +81,7 @@ class LoggerHook(Hook):
     def before_run(self, runner: Engine) -> None:
         """Name the file of records, and where the logs will be copied to."""
         self.json_log_path = f"{runner.timestamp}.json"
-        self._writer.open(runner, self.json_log_path)
+        self._warned = False
         if self.out_dir is not None:
             name = Path(runner.work_dir).name
             self._target = join_path(self.out_dir, name, backend_args=self.backend_args)
@@ -95,8 +95,8 @@ class LoggerHook(Hook):
         """Look at the sizes of the batches to come, and whether the last one has a line."""
         self._samples.open_epoch(runner)
         counted = length_of(runner.train_dataloader) if runner.log_processor.by_epoch else None
-        if counted is None:
-            counted = getattr(runner.train_loop, "max_iters", None)  # a loop of one's own may lack it
+        if counted is None:  # and a loop of one's own may have no end
+            counted = getattr(runner.train_loop, "max_iters", None)
         self._closes = not self.ignore_last or (counted is not None and counted < self.interval)
 
     def after_train_iter(
@@ -112,10 +112,27 @@ class LoggerHook(Hook):
         if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
         count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
-        if count % self.interval == 0 or (not self.ignore_last and self._ends(runner, batch_idx)):
-            self._writer.write(batch_idx, "train", self._clock())
-        elif self._writer.is_late:
-            self._writer.flush()
+        if count % self.interval == 0 or (self._closes and self._ends(runner, batch_idx)):
+            record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
+            runner.logger.info(line)
+            runner.visualizer.add_scalars(
+                {"mode": "train", **record, **self._clock()},
+                step=iteration,
+                file_path=self.json_log_path,
+            )
+            if not self._warned:
+                self._look_for_non_finite(runner, record)
+
+    def _look_for_non_finite(self, runner: Engine, record: dict[str, Any]) -> None:
+        """Say once, and loudly, that a loss of a line is no number; the line has read it anyway."""
+        losses = {k: v for k, v in record.items() if "loss" in k and isinstance(v, float)}
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if bad:
+            self._warned = True
+            runner.logger.error(
+                f"{', '.join(bad)} at iteration {runner.iter + 1}, or shortly before: nan or inf. "
+                "NaNWatchHook (in custom_hooks) finds the step, the module and the batch."
+            )
 
     def _ends(self, runner: Engine, batch_idx: int) -> bool:
         """Whether what the lines count, an epoch or the whole training, ends here."""
@@ -128,35 +145,38 @@ class LoggerHook(Hook):
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a validation."""
-        self._after_eval_iter(batch_idx, "val")
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            runner.logger.info(runner.log_processor.get_log_after_iter(runner, batch_idx, "val")[1])
 
     def after_test_iter(
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a test."""
-        self._after_eval_iter(batch_idx, "test")
-
-    def _after_eval_iter(self, batch_idx: int, mode: Literal["val", "test"]) -> None:
-        if (batch_idx + 1) % self.interval == 0:
-            self._writer.write(batch_idx, mode, {})
-        elif self._writer.is_late:
-            self._writer.flush()
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            runner.logger.info(
+                runner.log_processor.get_log_after_iter(runner, batch_idx, "test")[1]
+            )
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a validation."""
         self._after_eval_epoch(runner, "val", len(runner.val_dataloader))
 
     def after_test_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
-        """Write the metrics of a test."""
-        self._after_eval_epoch(runner, "test", len(runner.test_dataloader))
+        """Write the metrics of a test, and put them into a file of their own in the log folder."""
+        record = self._after_eval_epoch(runner, "test", len(runner.test_dataloader))
+        if runner.rank == 0:
+            dump(record, str(Path(runner.log_dir) / self.json_log_path))
 
-    def _after_eval_epoch(self, runner: Engine, mode: Literal["val", "test"], batches: int) -> None:
+    def _after_eval_epoch(
+        self, runner: Engine, mode: Literal["val", "test"], batches: int
+    ) -> dict[str, Any]:
         record, line = runner.log_processor.get_log_after_epoch(runner, batches, mode)
         runner.logger.info(line)
         stamped = {"mode": mode, **record, "epoch": runner.epoch, "iter": runner.iter}
         stamped |= self._clock()
         step = runner.epoch if self.log_metric_by_epoch else runner.iter
         runner.visualizer.add_scalars(stamped, step=step, file_path=self.json_log_path)
+        return record
 
     def _clock(self) -> dict[str, float]:
         return {"samples": self._samples.total, "wall_time": round(self._wall_time_s(), 3)}
@@ -181,11 +201,12 @@ class LoggerHook(Hook):
         runner.visualizer.close()
 
     def _copy_logs(self, runner: Engine) -> None:
-        if not isdir(self._target, backend_args=self.backend_args) and "://" not in self._target:
-            mkdir_or_exist(self._target)
         for file in sorted(Path(runner.log_dir).rglob("*")):
             if file.is_file() and file.name.endswith(self.out_suffix):
-                target = join_path(self._target, file.name, backend_args=self.backend_args)
+                parts = file.relative_to(runner.log_dir).parts
+                target = join_path(self._target, *parts, backend_args=self.backend_args)
+                if "://" not in target:
+                    mkdir_or_exist(str(Path(target).parent))
                 copyfile_from_local(str(file), target, backend_args=self.backend_args)
                 if not self.keep_local:
                     file.unlink()
