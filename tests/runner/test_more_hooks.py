@@ -49,13 +49,6 @@ def test_an_unknown_signal_is_refused() -> None:
         InterruptHook(signals=["SIGNOTHING"])
 
 
-def test_logs_are_copied_to_another_folder(make_runner, tmp_path) -> None:
-    hook = LoggerHook(interval=5, out_dir=tmp_path / "store", keep_local=True)
-    make_runner(default_hooks={"logger": hook}).train()
-    copied = {path.suffix for path in (tmp_path / "store" / "work").iterdir()}
-    assert {".log", ".json", ".py"} <= copied
-
-
 @pytest.mark.parametrize("interval", [0, -1, 2.5])
 def test_a_logging_interval_that_makes_no_sense_is_refused(interval) -> None:
     with pytest.raises(ValueError, match="interval"):
