@@ -83,6 +83,13 @@ def test_priority_is_the_argument_then_the_node_then_the_hooks_own(
     assert names(hooks).index("EmptyCacheHook") == expected
 
 
+def test_a_hook_knows_the_priority_that_it_was_registered_with() -> None:
+    hooks = HookList()
+    own = hooks.register(IterTimerHook())
+    given = hooks.register({"type": "EmptyCacheHook", "priority": "LOW"}, priority=5)
+    assert (own.priority, given.priority) == (IterTimerHook.priority, 5)
+
+
 def test_only_methods_that_are_overridden_are_called() -> None:
     class Early(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None: ...

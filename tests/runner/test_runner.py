@@ -13,6 +13,7 @@ from drivetrain.config import Config
 from drivetrain.dist import StrategyConfigError
 from drivetrain.dist.strategy import SingleDeviceStrategy
 from drivetrain.evaluator import Evaluator
+from drivetrain.optim import MultiStepLR, OptimWrapper
 from drivetrain.registry import LOOPS, RUNNERS, CheckError, DefaultScope
 from drivetrain.runner import (
     BaseLoop,
@@ -389,12 +390,44 @@ def test_schedulers_are_built_for_data_without_a_length(make_runner) -> None:
     assert schedule.end == 3
 
 
+def test_schedulers_that_were_built_before_the_rates_are_scaled_are_refused(
+    make_runner, classifier
+) -> None:
+    """They would go back to the rates that they were made with."""
+    model = classifier()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+
+    def train(base_batch_size: int) -> None:
+        scale = {"enable": True, "base_batch_size": base_batch_size}
+        parts = {"model": model, "optim_wrapper": wrapper, "auto_scale_lr": scale}
+        schedule = [MultiStepLR(wrapper, milestones=[1])]
+        make_runner(**parts, param_scheduler=schedule).train()
+
+    train(base_batch_size=4)
+    with pytest.raises(RuntimeError, match="a scheduler was built before"):
+        train(base_batch_size=2)
+
+
 @pytest.mark.parametrize("kind", [Runner, FlexibleRunner])
 def test_a_config_may_leave_the_scope_of_names_as_it_is(kind, tmp_path, classifier) -> None:
     cfg = {"model": classifier(), "work_dir": str(tmp_path)}
     without = kind.from_cfg({**cfg, "default_scope": None})
     assert not DefaultScope.check_instance_created(without.experiment_name)
-    assert DefaultScope.check_instance_created(kind.from_cfg(cfg).experiment_name)
+    assert without.default_scope is None
+    named = kind.from_cfg(cfg)
+    assert DefaultScope.check_instance_created(named.experiment_name)
+    assert named.default_scope.scope_name == "drivetrain"
+
+
+def test_a_checkpoint_shows_the_epoch_that_its_writer_gives(make_runner, tmp_path) -> None:
+    runner = make_runner()
+    runner.train()
+    path = runner.save_checkpoint(str(tmp_path), "mine.pth", meta={"epoch": 100, "note": "mine"})
+    saved = torch.load(path, weights_only=True)
+    assert (saved["meta"]["epoch"], saved["meta"]["note"]) == (100, "mine")
+    resumed = make_runner(load_from=path, resume=True)
+    resumed.load_or_resume()
+    assert (resumed.epoch, resumed.iter) == (2, 10)
 
 
 SETTINGS = {

@@ -86,8 +86,10 @@ class Engine(RunState):
         self.setup_env(self._env_cfg)
         if self.distributed:
             check_same_settings("config", cfg.to_dict())
+        self.default_scope: DefaultScope | None = None
         if default_scope is not None:
-            DefaultScope.get_instance(self._instance_name(DefaultScope), scope_name=default_scope)
+            name = self._instance_name(DefaultScope)
+            self.default_scope = DefaultScope.get_instance(name, scope_name=default_scope)
         self._train_dataloader = parts.get("train_dataloader")
         self._val_dataloader = parts.get("val_dataloader")
         self._test_dataloader = parts.get("test_dataloader")

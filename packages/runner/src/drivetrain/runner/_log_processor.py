@@ -296,4 +296,4 @@ class LogProcessor:
         """Number of the epoch; a validation belongs to the one that has just ended."""
         if mode == "train":
             return runner.epoch + 1
-        return runner.epoch if runner.has_train_loop else 1
+        return runner.epoch

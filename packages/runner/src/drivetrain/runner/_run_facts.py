@@ -93,6 +93,11 @@ class RunFacts(ABC):
         """Whether each rank has a random state of its own."""
         return self.strategy.diff_rank_seed
 
+    @property
+    def auto_scale_lr(self) -> Any:
+        """How the learning rate is scaled with the batch size, as the runner was told."""
+        return self.strategy.auto_scale_lr
+
     # ---------------------------------------------------------------- how far it is
 
     @property

@@ -15,7 +15,7 @@ from drivetrain.dist._device import get_device
 from drivetrain.dist._errors import StrategyError
 from drivetrain.dist._graphs import GRAPH_MODES, outliving_graphs
 from drivetrain.dist._module_rule import ModuleRule
-from drivetrain.dist.strategy._learning_rate import scale_lr
+from drivetrain.dist.strategy._learning_rate import check_schedules_follow, scale_lr
 from drivetrain.dist.strategy._run_state import RunState
 from drivetrain.dist.strategy._weights import Outline
 from drivetrain.registry import FUNCTIONS, MODELS
@@ -96,9 +96,9 @@ class BaseStrategy(RunState, ABC):
             The model, then the optimizer wrapper and the schedulers as far as they exist.
 
         Raises:
-            StrategyError: If schedulers come without an optimizer wrapper, gradients are
-                accumulated and ``max_iters`` is not known, or nothing installed builds one of the
-                parts.
+            StrategyError: If schedulers come without an optimizer wrapper, or were built before
+                ``auto_scale_lr`` changed the rates, gradients are accumulated and ``max_iters`` is
+                not known, or nothing installed builds one of the parts.
             TypeError: If ``model`` is neither a module nor the config of one.
         """
         self.setup()
@@ -108,7 +108,8 @@ class BaseStrategy(RunState, ABC):
         if optim_wrapper is not None and self.optim_wrapper is None:
             self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.model)
             self._start_counting()
-            self.scale_lr(self.optim_wrapper, self.auto_scale_lr, self._real_batch_size())
+            factor = self.scale_lr(self.optim_wrapper, self.auto_scale_lr, self._real_batch_size())
+            check_schedules_follow(factor, param_scheduler)
         if param_scheduler is not None and self.param_schedulers is None:
             if self.optim_wrapper is None:
                 raise StrategyError("prepare: param_scheduler needs an optim_wrapper.")

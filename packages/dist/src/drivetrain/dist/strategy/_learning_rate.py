@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from drivetrain.dist._errors import StrategyConfigError
+from drivetrain.dist._errors import StrategyConfigError, StrategyError
 from drivetrain.dist.strategy._session import check_keys
 from drivetrain.logging import print_log
 
@@ -62,6 +62,24 @@ def scale_lr(
         for group in wrapper.param_groups:
             group["lr"] = group["lr"] * factor
     return factor
+
+
+def check_schedules_follow(factor: float, param_scheduler: Any) -> None:
+    """Refuse schedulers that were built before the rates were scaled: they keep the old ones.
+
+    Args:
+        factor: What the rates were multiplied by.
+        param_scheduler: Schedulers or their configs, alone or in a list.
+
+    Raises:
+        StrategyError: If one of them is built, and the factor is not 1.
+    """
+    nodes = param_scheduler if isinstance(param_scheduler, (list, tuple)) else [param_scheduler]
+    if factor != 1.0 and any(n is not None and not isinstance(n, Mapping) for n in nodes):
+        raise StrategyError(
+            "auto_scale_lr: a scheduler was built before the learning rates were scaled, and keeps "
+            "the old ones.\n  Do:  give its config, so that it is built afterwards."
+        )
 
 
 def _wrappers(optim_wrapper: Any) -> Iterator[Any]:
