@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -148,6 +149,31 @@ def test_an_override_names_a_submodule() -> None:
     assert (values["feat.weight"], values["reg.weight"], values["reg.bias"]) == (1, 3, 4)
     assert (values["cls.0.weight"], values["cls.0.bias"]) == (1, 2)
     assert "override" in cfg
+
+
+def test_the_truncated_normal_of_a_seed_is_that_of_the_reference_engine() -> None:
+    """The sums are those of mmengine 0.10.7 with torch 2.13 on a CPU."""
+    torch.manual_seed(0)
+    drawn = trunc_normal_(torch.empty(100), 0.0, 1.0, -1.0, 1.0)
+    assert drawn.double().sum().item() == pytest.approx(-2.2721386197954416, abs=1e-6)
+    torch.manual_seed(0)
+    drawn = trunc_normal_(torch.empty(100), 0.0, 0.02)
+    assert drawn.double().sum().item() == pytest.approx(-0.10760869705700316, abs=1e-6)
+
+
+@pytest.mark.parametrize(("std", "a", "b"), [(0.0, -1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, 2.0, 1.0)])
+def test_a_truncated_normal_that_cannot_be_is_refused(std, a, b) -> None:
+    with pytest.raises(InitCfgError, match="std must be positive and a below b"):
+        trunc_normal_(torch.empty(2), 0.0, std, a, b)
+
+
+def test_a_layer_that_is_nowhere_is_a_warning_with_the_nearest() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())
+    with pytest.warns(UserWarning, match=r"Sequential holds no Conv2D\. Did you mean 'Conv2d'"):
+        initialize(net, dict(type="Constant", val=1, layer="Conv2D"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        initialize(net, dict(type="Constant", val=1, layer=["Conv2d", "Linear"]))
 
 
 def test_without_a_layer_nothing_is_initialized() -> None:

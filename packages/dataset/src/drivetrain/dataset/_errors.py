@@ -1,17 +1,17 @@
 """What can go wrong between an annotation file and a batch.
 
 DatasetError
-├── AnnotationError          (ValueError)           an annotation file breaks the format
-├── AnnotationNotFoundError  (FileNotFoundError)    there is no such annotation file
-├── MetainfoError            (TypeError)            meta information is no mapping, or differs
-├── DatasetArgumentError     (TypeError)            an argument of the wrong kind
-├── SubsetError              (ValueError)           indices that do not name samples
-├── SubsetUnsupportedError   (NotImplementedError)  a subset of a wrapper would be ambiguous
-├── SampleError              (RuntimeError)         no valid sample could be prepared
-├── TransformError           (what was raised)      a transform of the pipeline raised
-├── CollateError             (RuntimeError)         samples cannot be merged into one batch
-├── LoaderConfigError        (ValueError)           a dataloader node lacks or repeats something
-└── EmptyLoaderError         (ValueError)           a loader that would never yield a batch
+├── AnnotationError        (ValueError)               an annotation file breaks the format
+├── AnnotationNotFoundError (FileNotFoundError)        there is no such annotation file
+├── MetainfoError          (TypeError, ValueError)    meta information is no mapping, or differs
+├── DatasetArgumentError   (TypeError, ValueError)    an argument that cannot be
+├── SubsetError            (ValueError)               indices that do not name samples
+├── SubsetUnsupportedError (NotImplementedError)      a subset of a wrapper would be ambiguous
+├── SampleError            (RuntimeError)             no valid sample could be prepared
+├── TransformError         (what was raised)          a transform of the pipeline raised
+├── CollateError           (RuntimeError, TypeError)  samples cannot be merged into one batch
+├── LoaderConfigError      (ValueError)               a dataloader node lacks or repeats something
+└── EmptyLoaderError       (ValueError)               a loader that would never yield a batch
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class AnnotationNotFoundError(DatasetError, FileNotFoundError):
     """The annotation file of a dataset does not exist."""
 
 
-class MetainfoError(DatasetError, TypeError):
+class MetainfoError(DatasetError, TypeError, ValueError):
     """Meta information is not a mapping, or differs where it must agree."""
 
 
-class DatasetArgumentError(DatasetError, TypeError):
-    """A dataset, wrapper or pipeline got an argument of the wrong kind."""
+class DatasetArgumentError(DatasetError, TypeError, ValueError):
+    """A dataset, wrapper or pipeline got an argument of the wrong kind, or out of range."""
 
 
 class SubsetError(DatasetError, ValueError):
@@ -97,7 +97,7 @@ def transform_error(message: str, original: Exception) -> TransformError:
         return TransformError(message)
 
 
-class CollateError(DatasetError, RuntimeError):
+class CollateError(DatasetError, RuntimeError, TypeError):
     """Samples cannot be merged into one batch."""
 
 

@@ -36,6 +36,11 @@ class BaseDataPreprocessor(nn.Module):
         """Where batches go."""
         return self._device
 
+    @property
+    def passes_cpu_tensors(self) -> bool:
+        """Whether a tensor on the CPU is where it belongs, and as it should be."""
+        return self._dtype is None and self._device.type == "cpu"
+
     def cast_data(self, data: Any) -> Any:
         """Copy all tensors in ``data`` to the device; containers keep their type.
 
@@ -86,7 +91,7 @@ class BaseDataPreprocessor(nn.Module):
     def _cast_items(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
         # Tensors in place are passed right here: a call for each would be most of the time.
         cast = self.cast_data
-        if self._dtype is None and self._device.type == "cpu":
+        if self.passes_cpu_tensors:
             return [x if isinstance(x, Tensor) and x.is_cpu else cast(x) for x in items]
         home = self._device if self._dtype is None else None
         return [x if isinstance(x, Tensor) and x.device == home else cast(x) for x in items]

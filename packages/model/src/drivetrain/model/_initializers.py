@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -55,9 +56,17 @@ class BaseInit(ABC):
 
     def __call__(self, module: nn.Module) -> None:
         """Initialize what the settings select in ``module``, and note it."""
-        for part in module.modules():
-            if self.wholemodule or self._selects(part):
-                self.init_module(part)
+        selected = [part for part in module.modules() if self.wholemodule or self._selects(part)]
+        for part in selected:
+            self.init_module(part)
+        if self.layer and not selected:
+            classes = {type(part).__name__ for part in module.modules()}
+            hints = (nearest(layer, classes) for layer in self.layer)
+            warnings.warn(
+                f"init_cfg: {type(self).__name__} changes nothing: {type(module).__name__} holds no "
+                f"{' and no '.join(self.layer)}.{next(filter(None, hints), '')}",
+                stacklevel=2,
+            )
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=self._get_init_info())
 

@@ -85,6 +85,9 @@ def trunc_normal_(
 ) -> Tensor:
     """Draw a tensor, in place, from a normal distribution cut off below ``a`` and above ``b``.
 
+    By the inverse of the distribution function: the numbers of a seed are those of the reference
+    engine, and the same with every version of torch.
+
     Args:
         tensor: Of any shape.
         mean: Mean before cutting.
@@ -94,8 +97,18 @@ def trunc_normal_(
 
     Returns:
         ``tensor``.
+
+    Raises:
+        InitCfgError: If ``std`` is not positive, or ``a`` not below ``b``.
     """
-    return nn.init.trunc_normal_(tensor, mean, std, a, b)
+    if not (std > 0 and a < b):
+        raise InitCfgError(
+            f"truncated normal: std must be positive and a below b, got std={std}, a={a}, b={b}"
+        )
+    lowest, highest = (math.erf((edge - mean) / (std * math.sqrt(2))) for edge in (a, b))
+    with torch.no_grad():
+        tensor.uniform_(lowest, highest).erfinv_()
+        return tensor.mul_(std * math.sqrt(2)).add_(mean).clamp_(a, b)
 
 
 def trunc_normal_init(
