@@ -1,39 +1,97 @@
-"""The page that walks through one iteration tells what happens."""
+"""The page that walks through one iteration tells what happens, and both ways are the same."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from drivetrain.model import BaseModel
-from drivetrain.runner import Runner
+from drivetrain.optim import LossError, NonFiniteLossError, OptimWrapper
+from drivetrain.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from drivetrain.runner.hooks import Hook
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "one-iteration.md"
+EPOCHS = {"by_epoch": True, "max_epochs": 2}
+PLAIN = {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}}
 
 
 class Line(BaseModel):
-    def __init__(self) -> None:
+    """Tells its losses in the way that is asked for."""
+
+    def __init__(self, losses: str = "one") -> None:
         super().__init__()
+        torch.manual_seed(0)  # all begin alike
         self.layer = nn.Linear(1, 1)
+        self.losses = losses
 
     def forward(self, x, y, mode="tensor"):
-        return {"loss": nn.functional.mse_loss(self.layer(x), y)}
+        error = self.layer(x) - y
+        squared = error.square()
+        return {
+            "one": lambda: {"loss": squared.mean()},
+            "several": lambda: {"loss_a": squared, "loss_b": [error.abs(), squared], "acc": error},
+            "counted": lambda: {"loss": squared.mean(), "num_samples": len(x)},
+            "detached": lambda: {"loss": squared.detach().mean()},
+            "infinite": lambda: {"loss": squared.mean() / 0},
+        }[self.losses]()
 
 
-def test_the_page_names_the_functions_between_train_and_the_optimizer(tmp_path) -> None:
-    x = torch.ones(4, 1)
+class OwnStep(Line):
+    """The step as it is written, called by what is a method of the user's."""
+
+    def train_step(self, data, optim_wrapper):
+        return super().train_step(data, optim_wrapper)
+
+
+class OwnEpochs(EpochBasedTrainLoop):
+    def run_iter(self, idx, data_batch):
+        super().run_iter(idx, data_batch)
+
+
+class OwnIters(IterBasedTrainLoop):
+    def run_iter(self, data_batch):
+        super().run_iter(data_batch)
+
+
+class Calls(Hook):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append((runner.iter, batch_idx, [x.tolist() for x in data_batch]))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        values = {name: value.item() for name, value in outputs.items()}
+        self.seen.append((runner.iter, batch_idx, values, runner.progress.iter))
+
+
+def make(folder, model=None, loop=None, by_epoch=True, **options) -> tuple[Runner, Calls]:
+    x = torch.arange(10.0)[:, None] / 10
+    calls = Calls()
+    cfg = EPOCHS if by_epoch else {"by_epoch": False, "max_iters": 7}
     runner = Runner(
-        Line(),
-        str(tmp_path),
-        train_dataloader=DataLoader(TensorDataset(x, x), batch_size=2),
-        train_cfg={"by_epoch": True, "max_epochs": 1},
-        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
+        model or Line(),
+        str(folder),
+        train_dataloader=DataLoader(TensorDataset(x, 2 * x + 1), batch_size=3),
+        train_cfg=cfg,
+        custom_hooks=[calls],
+        **{"optim_wrapper": PLAIN, **options},
     )
+    if loop is not None:
+        limits = {key: value for key, value in cfg.items() if key != "by_epoch"}
+        runner._train_loop = loop(runner, runner._train_dataloader, **limits)
+    return runner, calls
+
+
+def walk_of(runner: Runner) -> list[tuple[str, str]]:
+    """Name and file of the functions of ours between the optimizer's first step and the test."""
     walk: list[tuple[str, str]] = []
 
     def look(frame, event, arg) -> None:
@@ -50,7 +108,110 @@ def test_the_page_names_the_functions_between_train_and_the_optimizer(tmp_path) 
         runner.train()
     finally:
         sys.setprofile(None)
-    rows = re.findall(r"^\| \d \| `\w+\.(\w+)` \| `([\w/.]+)`", PAGE.read_text(), re.MULTILINE)
-    assert rows
-    assert walk[::-1] == rows
-    assert len(rows) < 10
+    return walk[::-1]
+
+
+def tables() -> list[list[tuple[str, str]]]:
+    parts = PAGE.read_text().split("Where nothing is your own")
+    return [
+        re.findall(r"^\| \d \| `\w+\.(\w+)` \| `([\w/.]+)`", part, re.MULTILINE) for part in parts
+    ]
+
+
+def test_the_page_names_the_functions_between_train_and_the_optimizer(tmp_path) -> None:
+    written_out, quick = tables()
+    assert walk_of(make(tmp_path)[0]) == written_out[:3] + quick
+    assert len(written_out) < 10
+
+
+def test_the_page_names_them_where_something_is_the_users_own(tmp_path) -> None:
+    written_out, _ = tables()
+    runner, _ = make(tmp_path, model=OwnStep(), loop=OwnEpochs)
+    assert [
+        step for step in walk_of(runner) if step[1] != Path(__file__).parent.name
+    ] == written_out
+
+
+@pytest.mark.parametrize("losses", ["one", "several", "counted"])
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize(
+    "optim_wrapper",
+    [PLAIN, {**PLAIN, "clip_grad": {"max_norm": 0.1}}, {**PLAIN, "accumulative_counts": 3}],
+    ids=["plain", "clipped", "accumulated"],
+)
+def test_both_ways_are_the_same_to_the_last_bit(tmp_path, losses, by_epoch, optim_wrapper) -> None:
+    ends = []
+    for kind, loop in ((Line, None), (OwnStep, OwnEpochs if by_epoch else OwnIters)):
+        runner, calls = make(
+            tmp_path / kind.__name__, kind(losses), loop, by_epoch, optim_wrapper=optim_wrapper
+        )
+        runner.train()
+        scalars = {
+            name: history.data[0].tolist()
+            for name, history in runner.message_hub.log_scalars.items()
+            if "time" not in name
+        }
+        weights = [param.tolist() for param in runner.model.parameters()]
+        ends.append((calls.seen, weights, scalars, runner.optim_wrapper.inner_count))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "error"), [("detached", LossError), ("infinite", NonFiniteLossError)]
+)
+@pytest.mark.parametrize("kind", [Line, OwnStep])
+def test_a_loss_that_cannot_be_used_is_the_same_error(tmp_path, losses, error, kind) -> None:
+    with pytest.raises(error):
+        make(tmp_path, kind(losses))[0].train()
+
+
+def test_what_is_replaced_on_an_object_is_called(tmp_path) -> None:
+    runner, _ = make(tmp_path)
+    counts = dict.fromkeys(("step", "train_step", "call_hook"), 0)
+
+    def counted(owner, name):
+        method = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            counts[name] += 1
+            return method(*args, **kwargs)
+
+        setattr(owner, name, call)
+
+    wrapper = runner.optim_wrapper = runner.build_optim_wrapper(PLAIN)
+    for owner, name in ((wrapper, "step"), (runner.model, "train_step"), (runner, "call_hook")):
+        counted(owner, name)
+    runner.train()
+    assert counts["step"] == counts["train_step"] == 8
+    assert counts["call_hook"] > 16
+
+
+def test_a_step_replaced_in_the_middle_of_an_epoch_is_called_from_then_on(tmp_path) -> None:
+    taken = []
+
+    class Replace(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 1:
+                own = runner.model.train_step
+                runner.model.train_step = lambda data, optim_wrapper: (
+                    taken.append(runner.iter) or own(data, optim_wrapper)
+                )
+
+    runner, _ = make(tmp_path)
+    runner.register_hook(Replace())
+    runner.train()
+    assert taken == list(range(2, 8))
+
+
+def test_a_subclass_of_a_wrapper_keeps_its_own_step(tmp_path) -> None:
+    class Twice(OptimWrapper):
+        steps = 0
+
+        def step(self, **kwargs):
+            Twice.steps += 1
+            super().step(**kwargs)
+
+    runner, _ = make(tmp_path)
+    runner.optim_wrapper = Twice(torch.optim.SGD(runner.model.parameters(), lr=0.1))
+    runner.train()
+    assert Twice.steps == 8

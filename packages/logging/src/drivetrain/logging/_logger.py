@@ -6,11 +6,13 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable, Sequence
 from logging import Logger, LogRecord
 from typing import Any, Literal
 
 from drivetrain.logging._console import ConsoleHandler, LineFileHandler, takes_lines
 from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
+from drivetrain.logging._held_back import HeldBack
 from drivetrain.logging._process import local_rank, process_rank, world_size
 from drivetrain.registry import ManagerMixin
 
@@ -57,6 +59,7 @@ class MMLogger(Logger, ManagerMixin):
         level = log_level.upper() if isinstance(log_level, str) else log_level
         self.setLevel(level)
         self._log_file: str | None = None
+        self._held_back: HeldBack | None = None
         is_first = process_rank() == 0
         # Handlers let everything pass, so that setLevel moves them along; other ranks' do not.
         self.addHandler(ConsoleHandler(logging.NOTSET if is_first else logging.ERROR))
@@ -95,26 +98,60 @@ class MMLogger(Logger, ManagerMixin):
         A training does so every few iterations, and such a line shows neither caller nor thread: so
         the log record that knows them is made only where somebody else may look at it.
         """
-        if args or kwargs or self.filters or not all(map(takes_lines, self.handlers)):
+        if self._held_back is not None:
+            self.release()
+        if args or kwargs or self.filters or not self.takes_lines:
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this method is not the caller
             super().info(msg, *args, **kwargs)
-        elif self.isEnabledFor(logging.INFO):
-            now_s = time.time()
-            for handler in self.handlers:
-                if handler.level <= logging.INFO:
-                    self._write_line(handler, now_s, str(msg))
+        else:
+            self.info_lines([(time.time(), str(msg))])
 
-    def _write_line(self, handler: Any, now_s: float, text: str) -> None:
+    @property
+    def takes_lines(self) -> bool:
+        """Whether nobody sees more of a message than its line: all handlers are ours."""
+        return all(map(takes_lines, self.handlers))
+
+    def info_lines(self, lines: Sequence[tuple[float, str]]) -> None:
+        """Log several lines at level INFO, where :attr:`takes_lines` holds, in one go.
+
+        Args:
+            lines: For each, when it was (seconds since the epoch), and its text.
+        """
+        if not self.isEnabledFor(logging.INFO):
+            return
+        for handler in self.handlers:
+            if handler.level <= logging.INFO:
+                self._write_lines(handler, lines)
+
+    def _write_lines(self, handler: Any, lines: Sequence[tuple[float, str]]) -> None:
         try:
-            line = handler.line_formatter.line(now_s, self.name, "INFO", logging.INFO, text)
-            handler.write_line(line)
+            line_of = handler.line_formatter.line
+            name = self.name
+            handler.write_line(
+                "\n".join([line_of(at_s, name, "INFO", logging.INFO, text) for at_s, text in lines])
+            )
         except Exception:  # as every handler of the standard library does: logging must not kill
+            text = "\n".join(text for _, text in lines)
             handler.handleError(
                 self.makeRecord(self.name, logging.INFO, __file__, 0, text, (), None)
             )
 
+    def hold_back(self, write: Callable[[], None]) -> None:
+        """Have ``write`` called before the next message of this thread, or by :meth:`release`.
+
+        Args:
+            write: Logs, by :meth:`info_lines`, what is held back.
+        """
+        self._held_back = HeldBack(write)
+
+    def release(self) -> None:
+        """Have what is held back written now."""
+        if self._held_back is not None and self._held_back.release():
+            self._held_back = None
+
     def callHandlers(self, record: LogRecord) -> None:
         """Pass a record to the handlers of this logger; without any, it goes nowhere."""
+        self.release()
         for handler in self.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)

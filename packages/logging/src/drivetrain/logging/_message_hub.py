@@ -6,7 +6,7 @@ import copy
 import difflib
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drivetrain.logging._errors import (
@@ -62,7 +62,8 @@ class MessageHub(ManagerMixin):
         self._log_scalars: OrderedDict[str, HistoryBuffer] = OrderedDict()
         # Numbers that are not in their histories yet. An iteration appends all of its scalars to
         # this one place, and the histories are touched when somebody reads.
-        self._inbox: deque[tuple[str, float, int]] = deque()
+        self._inbox: deque[tuple[str | None, Any, int]] = deque()
+        self._is_handing_out = False
         self._opened: dict[str, bool] = {}  # scalars that have a history, and whether they resume
         self._runtime_info: OrderedDict[str, Any] = OrderedDict(runtime_info or {})
         self._resumed_keys: OrderedDict[str, bool] = OrderedDict(resumed_keys or {})
@@ -107,6 +108,23 @@ class MessageHub(ManagerMixin):
         if len(self._inbox) >= FULL:
             self._hand_out()
 
+    def inbox_for(self, *keys: str) -> deque[tuple[str | None, Any, int]]:
+        """Return where to put numbers, for who logs some in each of many iterations.
+
+        ``inbox.append((key, number, 1))`` is what ``update_scalar(key, number)`` does after it has
+        looked at everything, and takes no call of a Python function. Look at its length now and
+        then: from ``FULL`` on, call :meth:`settle`.
+
+        Args:
+            *keys: Names of scalars that ``state_dict`` includes. Their numbers have to be floats.
+
+        Raises:
+            ResumeFlagError: If one was logged with ``resumed=False`` before.
+        """
+        for key in keys:
+            self._open(key, resumed=True)
+        return self._inbox
+
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append to several histories.
 
@@ -129,6 +147,17 @@ class MessageHub(ManagerMixin):
                 count = value.get("count", 1)
                 value = value["value"]
             self.update_scalar(key, value, count, resumed)
+
+    def call_in_order(self, function: Callable[[], None]) -> None:
+        """Call a function when the histories hold all that is logged by now, and nothing more.
+
+        That is when somebody reads them, or when much is waiting to be read: at the latest with
+        :meth:`settle`. So what is computed for a log line can wait, and comes out the same.
+
+        Args:
+            function: Called once, in this or a later call of a method of the hub.
+        """
+        self._inbox.append((None, function, 0))
 
     def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
         """Set a fact; the one that was there is forgotten.
@@ -250,12 +279,26 @@ class MessageHub(ManagerMixin):
 
     def _hand_out(self) -> None:
         """Give each history the numbers that are for it."""
-        inbox, histories = self._inbox, self._log_scalars
+        if self._is_handing_out:  # a function that is called in order reads what there is so far
+            return
+        self._is_handing_out = True
+        try:
+            self._empty_inbox()
+        finally:
+            self._is_handing_out = False
+
+    def _empty_inbox(self) -> None:
+        take, inbox, histories = self._inbox.popleft, self._inbox, self._log_scalars
         while inbox:
-            key, number, count = inbox.popleft()
-            if key not in histories:  # somebody removed it
-                self._adopt(key, HistoryBuffer())
-            histories[key].append(number, count)
+            key, number, count = take()
+            if key is None:
+                number()
+                continue
+            history = histories.get(key)
+            if history is None:  # somebody removed it
+                history = HistoryBuffer()
+                self._adopt(key, history)
+            history.append(number, count)
 
     def _open(self, key: str, resumed: bool) -> HistoryBuffer:
         self._set_resumed(key, resumed)

@@ -7,7 +7,7 @@ processes, precision and state belong to the strategy.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from drivetrain.runner._base_loop import BaseLoop, length_of
 from drivetrain.runner._config_check import locator
 from drivetrain.runner._errors import MissingPartError
 from drivetrain.runner._eval_loops import TestLoop, ValLoop
-from drivetrain.runner._hook_list import HookList
+from drivetrain.runner._hook_list import HookList, raise_with_hook
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
@@ -36,7 +36,7 @@ from drivetrain.runner._run_state import RunState
 from drivetrain.runner._stage_parts import STAGE_PARTS, check_parts
 from drivetrain.runner._train_loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from drivetrain.runner.hooks._heartbeat import HeartbeatHook
-from drivetrain.runner.hooks._hook import Hook
+from drivetrain.runner.hooks._hook import OF_ITERATIONS, Hook
 from drivetrain.visualization import Visualizer
 
 
@@ -118,6 +118,7 @@ class Engine(RunState):
         self.log_processor = self.build_log_processor(log_processor)
         self._hook_list = HookList(
             {
+                "before_train": _ask_hooks_again,
                 "after_train_iter": _finish_iter,
                 "after_train_epoch": _finish_epoch,
                 "after_val": _finish_validation,
@@ -323,17 +324,20 @@ class Engine(RunState):
         Raises:
             TypeError: If a hook does not take the arguments; names the hook.
         """
+        if fn_name not in OF_ITERATIONS:
+            self.logger.release()  # the run pauses: log lines wait for the next ones no longer
         for method in self._hook_list.at[fn_name]:
             try:
                 method(self, **kwargs)
-            except TypeError as err:
-                owner = type(getattr(method, "__self__", self)).__name__
-                raise TypeError(f"{owner}.{fn_name}: {err}") from err
             except Exception as err:
-                if hasattr(err, "add_note"):  # from Python 3.11 on
-                    owner = type(getattr(method, "__self__", self)).__name__
-                    err.add_note(f"Raised in {owner}.{fn_name}, at iteration {self.iter + 1}.")
-                raise
+                raise_with_hook(err, method, fn_name, self)
+
+    own_call_hook = call_hook  # by which a loop sees whether a runner has one of its own
+
+    @property
+    def hook_methods(self) -> Mapping[str, tuple[Callable[..., None], ...]]:
+        """By point, the methods that ``call_hook`` calls there, in their order."""
+        return self._hook_list.at
 
     # ---------------------------------------------------------------- running
 
@@ -362,6 +366,7 @@ class Engine(RunState):
         try:
             model = loop.run()
         except BaseException:
+            self.logger.release()
             self._close_hooks()
             raise
         finally:
@@ -401,7 +406,10 @@ class Engine(RunState):
             self._require_step(stage)
         self.call_hook("before_run")
         self.load_or_resume()
-        metrics = loop.run()
+        try:
+            metrics = loop.run()
+        finally:
+            self.logger.release()
         self.call_hook("after_run")
         return metrics
 
@@ -470,6 +478,11 @@ class Engine(RunState):
             name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
             # Not strict: a config that was made in code may hold objects, which show as their repr.
             self.cfg.dump(os.path.join(self.work_dir, name), strict=False)
+
+
+def _ask_hooks_again(runner: Engine) -> None:
+    """Let hooks say anew at which points they have nothing to do: a training begins."""
+    runner._hook_list.at.clear()
 
 
 def _finish_iter(

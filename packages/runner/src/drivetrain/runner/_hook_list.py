@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from drivetrain.registry import HOOKS, ComponentArgumentError, building, current_path
 from drivetrain.runner._errors import RunnerConfigError
@@ -21,7 +21,33 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-class _BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
+def raise_with_hook(
+    err: Exception, method: Callable[..., None], point: str, runner: Any
+) -> NoReturn:
+    """Raise ``err`` again, with the hook it comes from.
+
+    Raises:
+        TypeError: If it is one: a hook that does not take the arguments of its point.
+    """
+    owner = type(getattr(method, "__self__", runner)).__name__
+    if isinstance(err, TypeError):
+        raise TypeError(f"{owner}.{point}: {err}") from err
+    note = f"Raised in {owner}.{point}, at iteration {runner.iter + 1}."
+    if hasattr(err, "add_note"):  # from Python 3.11 on
+        err.add_note(note)
+    elif len(err.args) == 1 and isinstance(err.args[0], str):  # before, a traceback shows no notes
+        err.args = (f"{err.args[0]}\n{note}",)
+    raise err
+
+
+def _idles_at(hook: Hook, point: str) -> bool:
+    """What the hook says of it, where it knows: not of a method that a subclass overrides."""
+    speaker = next(cls for cls in type(hook).__mro__ if "idles_at" in vars(cls))
+    known = vars(speaker).get(point) is getattr(type(hook), point, None)
+    return known and point not in vars(hook) and hook.idles_at(point)
+
+
+class BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
     """By point, the methods that really do something there, bound when first asked for.
 
     An iteration pays for those and for nothing else, not even for a call that looks them up.
@@ -33,7 +59,11 @@ class _BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
         self._first = first
 
     def __missing__(self, point: str) -> tuple[Callable[..., None], ...]:
-        methods = tuple(getattr(hook, point) for hook in self._hooks if reacts_at(hook, point))
+        methods = tuple(
+            getattr(hook, point)
+            for hook in self._hooks
+            if reacts_at(hook, point) and not _idles_at(hook, point)
+        )
         if point in self._first:
             methods = (self._first[point], *methods)
         self[point] = methods
@@ -54,7 +84,7 @@ class HookList:
         self._hooks: list[Hook] = []
         self._priorities: list[int] = []
         self._defaults: dict[str, Hook] = {}
-        self.at = _BoundMethods(self._hooks, dict(first or {}))
+        self.at = BoundMethods(self._hooks, dict(first or {}))
 
     def __iter__(self) -> Iterator[Hook]:
         return iter(self._hooks)

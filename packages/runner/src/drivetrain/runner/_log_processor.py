@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from drivetrain.dist import get_max_cuda_memory
 from drivetrain.logging import HistoryBuffer, MessageHub
 from drivetrain.registry import LOG_PROCESSORS
 from drivetrain.runner._base_loop import length_of
-from drivetrain.runner._rank_means import RankMeans
+from drivetrain.runner._rank_means import RankMeans, is_rate
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -44,6 +44,26 @@ class _Pass:
     def width(self) -> int:
         """Characters of the total."""
         return len(str(self.total))
+
+
+class Moment(NamedTuple):
+    """What a line says of the moment that it tells of.
+
+    Attributes:
+        mode: The stage.
+        batch_idx: Index of the batch within its epoch.
+        iteration: Iterations of training until then, this one included; 0 without a training.
+        where: The pass over the data.
+        eta_s: Seconds until the end, where they are known.
+        memory_mb: Most memory taken on the accelerator, where there is one.
+    """
+
+    mode: Mode
+    batch_idx: int
+    iteration: int
+    where: _Pass
+    eta_s: float | None
+    memory_mb: int | None
 
 
 @LOG_PROCESSORS.register_module()
@@ -84,9 +104,10 @@ class LogProcessor:
         self.custom_cfg = [dict(cfg) for cfg in custom_cfg or ()]
         self.num_digits = num_digits
         self.mean_pattern = re.compile(mean_pattern)
-        #: The record of the last training line; a display shows it without reading the device
-        # again.
-        self.latest: Record = {}
+        #: The record of the last training line that was made; a display shows it without reading
+        # the device again.
+        self.last_made: Record = {}
+        self._hub: MessageHub | None = None
         self._rank_means = RankMeans()
         self._passes: dict[Mode, tuple[int, _Pass]] = {}  # the last line's batch, and its pass
         self._sorted: dict[str, tuple[Any, dict[str, tuple[HistoryBuffer, bool]]]] = {}
@@ -124,34 +145,77 @@ class LogProcessor:
             ask for it together. This is the one place of a training that reads tensors from the
             device: all that a line needs comes in one transfer.
         """
-        record = self._collect(runner, batch_idx, mode)
-        memory = self._memory_mb()
-        rates = [name for name in record if "lr" in name.rsplit("/", 1)[-1]]
-        if mode == "train" and runner.distributed:
-            others = {name: value for name, value in record.items() if name not in rates}
-            means, memory = self._rank_means.over_ranks(others, memory)
-            record |= means
-        where = self._pass_of(runner, batch_idx, mode)
+        moment = self.moment(runner, batch_idx, mode)
+        over_ranks = mode == "train" and runner.distributed
+        return self.log_at(moment, runner.message_hub, over_ranks=over_ranks)
+
+    @property
+    def latest(self) -> Record:
+        """The record of the last training line, made now if it was to wait."""
+        if self._hub is not None:
+            self._hub.settle()
+        return self.last_made
+
+    def moment(self, runner: Engine, batch_idx: int, mode: Mode) -> Moment:
+        """What a line says of the moment, besides the histories in the message hub.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch within its epoch.
+            mode: ``"train"``, ``"val"`` or ``"test"``.
+        """
+        self._hub = runner.message_hub
+        return Moment(
+            mode,
+            batch_idx,
+            runner.iter + 1 if runner.has_train_loop else 0,
+            self._pass_of(runner, batch_idx, mode),
+            self._hub.get_info("eta"),
+            # Asked of torch itself: whether there is a device takes a look at the driver.
+            get_max_cuda_memory() if torch.cuda.is_initialized() else None,
+        )
+
+    def log_at(
+        self, moment: Moment, hub: MessageHub, *, over_ranks: bool = False
+    ) -> tuple[Record, str]:
+        """Record and line of a moment, for which the histories of ``hub`` stand now.
+
+        Args:
+            moment: What :meth:`moment` returned.
+            hub: Where the figures are.
+            over_ranks: Take the means of all ranks, each of which calls this now.
+        """
+        mode, batch_idx, iteration, where, eta_s, memory = moment
+        record = self._collect(hub, mode, batch_idx, iteration)
+        if over_ranks:
+            record, memory = self._rank_means.over_ranks(record, memory)
+        names = list(record)
         if where.epoch is not None:
             record["epoch"] = where.epoch
-        record["iter"] = iteration = runner.iter + 1 if runner.has_train_loop else 0
+        record["iter"] = iteration
         position = iteration if where.counts_iterations else batch_idx + 1
-        head = f"{where.name}[{position:>{where.width}}/{where.total}]  "
-
-        shown = {k: v for k, v in record.items() if k not in ("epoch", "iter")}
         parts = []
         if mode == "train":
-            parts += [f"{name}: {shown.pop(name):.4e}" for name in rates]
-            self.latest = record
-        parts += self._times(runner, shown)
+            rates = [name for name in names if is_rate(name)]
+            parts += [f"{name}: {record[name]:.4e}" for name in rates]
+            names = [name for name in names if name not in rates]
+            self.last_made = record
+        if eta_s is not None and "time" in record and "data_time" in record:
+            digits = self.num_digits
+            parts += [
+                f"eta: {datetime.timedelta(seconds=int(eta_s))}",
+                f"time: {record['time']:.{digits}f}",
+                f"data_time: {record['data_time']:.{digits}f}",
+            ]
+            names = [name for name in names if name not in ("time", "data_time")]
         if memory is not None:
             record["memory"] = memory
             parts.append(f"memory: {memory}")
         if mode == "val":
-            shown = {name: value for name, value in shown.items() if "loss" in name}
+            names = [name for name in names if "loss" in name]
         if mode != "test":
-            parts += [f"{name}: {self._number(value)}" for name, value in shown.items()]
-        return record, head + "  ".join(parts)
+            parts += [f"{name}: {self._number(record[name])}" for name in names]
+        return record, f"{where.name}[{position:>{where.width}}/{where.total}]  {'  '.join(parts)}"
 
     def get_log_after_epoch(
         self, runner: Engine, batch_idx: int, mode: Mode, with_non_scalar: bool = False
@@ -167,7 +231,9 @@ class LogProcessor:
         Returns:
             The figures by name, and the line.
         """
-        record = self._collect(runner, batch_idx - 1, mode, times_over_epoch=True)
+        record = self._collect(
+            runner.message_hub, mode, batch_idx - 1, runner.iter + 1, times_over_epoch=True
+        )
         total = len(self._loader(runner, mode))
         place = f"[{total}/{total}]"
         if self.by_epoch:
@@ -188,26 +254,29 @@ class LogProcessor:
         return record, line + "  ".join(f"{k}: {self._number(v)}" for k, v in shown.items())
 
     def _collect(
-        self, runner: Engine, batch_idx: int, mode: Mode, times_over_epoch: bool = False
+        self,
+        hub: MessageHub,
+        mode: Mode,
+        batch_idx: int,
+        iteration: int,
+        times_over_epoch: bool = False,
     ) -> Record:
         """Figures of a stage, by name without the stage's prefix."""
-        hub = runner.message_hub
         hub.settle()  # every tensor that waits, in one transfer
         histories = self._histories(hub, mode)
+        window = self.window_size
         record: Record = {}
         for name, (history, is_averaged) in histories.items():
             if times_over_epoch and name in ("time", "data_time"):
                 record[name] = history.recent_mean(batch_idx + 1)
-            elif is_averaged:
-                record[name] = history.recent_mean(self.window_size)
             else:
-                record[name] = history.latest()
+                record[name] = history.recent_mean(window) if is_averaged else history.latest()
         for cfg in self.custom_cfg:
             source = str(cfg["data_src"]).removeprefix(f"{mode}/")
             if source in histories:
                 rest = {k: v for k, v in cfg.items() if k not in ("data_src", "log_name")}
                 if "window_size" in rest:
-                    rest["window_size"] = self._window(runner, batch_idx, rest["window_size"])
+                    rest["window_size"] = _window(rest["window_size"], batch_idx, iteration or 1)
                 name = str(cfg.get("log_name", source))
                 record[name] = histories[source][0].statistics(**rest)
         return record
@@ -233,17 +302,6 @@ class LogProcessor:
             cached = self._sorted[mode] = (known, averaged)
         return cached[1]
 
-    def _window(self, runner: Engine, batch_idx: int, window: int | str) -> int:
-        if isinstance(window, int):
-            return window
-        if window == "epoch":
-            return batch_idx + 1
-        if window == "global":
-            return runner.iter + 1
-        raise ValueError(
-            f"LogProcessor.custom_cfg: window_size is a number, 'epoch' or 'global', got {window!r}"
-        )
-
     def _pass_of(self, runner: Engine, batch_idx: int, mode: Mode) -> _Pass:
         """The pass over the data that a line belongs to, looked at when a new one begins."""
         last, current = self._passes.get(mode, (batch_idx, None))
@@ -266,26 +324,8 @@ class LogProcessor:
         width = len(str(runner.max_epochs)) + 3 if runner.has_train_loop else 0
         return _Pass(f"Epoch({mode}){f'[{epoch}]':>{width}}", total, epoch)
 
-    def _times(self, runner: Engine, shown: Record) -> list[str]:
-        """Expected end and seconds per iteration, taken out of ``shown``."""
-        eta_s = runner.message_hub.get_info("eta")
-        if eta_s is None or not {"time", "data_time"} <= shown.keys():
-            return []
-        eta = datetime.timedelta(seconds=int(eta_s))
-        digits = self.num_digits
-        return [
-            f"eta: {eta}",
-            f"time: {shown.pop('time'):.{digits}f}",
-            f"data_time: {shown.pop('data_time'):.{digits}f}",
-        ]
-
     def _number(self, value: Any) -> str:
         return f"{value:.{self.num_digits}f}" if isinstance(value, float) else str(value)
-
-    @staticmethod
-    def _memory_mb() -> int | None:
-        # Asked of torch itself: whether there is a device takes a look at the driver.
-        return get_max_cuda_memory() if torch.cuda.is_initialized() else None
 
     @staticmethod
     def _loader(runner: Engine, mode: Mode) -> Any:
@@ -297,3 +337,15 @@ class LogProcessor:
         if mode == "train":
             return runner.epoch + 1
         return runner.epoch
+
+
+def _window(window: int | str, batch_idx: int, iteration: int) -> int:
+    if isinstance(window, int):
+        return window
+    if window == "epoch":
+        return batch_idx + 1
+    if window == "global":
+        return iteration
+    raise ValueError(
+        f"LogProcessor.custom_cfg: window_size is a number, 'epoch' or 'global', got {window!r}"
+    )

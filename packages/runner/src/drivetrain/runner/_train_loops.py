@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._loader_position import open_epoch
 from drivetrain.runner._progress import Progress
+from drivetrain.runner._quick_step import quick_iteration
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -113,6 +114,22 @@ class TrainLoop(BaseLoop):
             "after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
+
+    def _quick(self, run_iter: Callable[..., None]) -> Callable[[int, Any], None] | None:
+        """:meth:`_step` as one function; None where a subclass or a runner steps in.
+
+        Args:
+            run_iter: The method of this class, which a subclass may have overridden.
+        """
+        runner = type(self._runner)
+        untouched = (
+            getattr(type(self), "run_iter", None) is run_iter
+            and type(self)._step is TrainLoop._step
+            and runner.call_hook is getattr(runner, "own_call_hook", None)
+            and not vars(self).keys() & {"run_iter", "_step"}
+            and "call_hook" not in vars(self._runner)
+        )
+        return quick_iteration(self) if untouched else None
 
     def _validate_if_due(self, finished: int, last: int) -> None:
         """Validate after ``finished`` of ``last`` epochs or iterations, if not done already."""
@@ -220,8 +237,9 @@ class EpochBasedTrainLoop(TrainLoop):
         first = self.progress.batch_in_epoch
         batches = open_epoch(self.dataloader, self.progress)
         runner.restore_random_state()
+        run_iter = self._quick(EpochBasedTrainLoop.run_iter) or self.run_iter
         for idx, data_batch in enumerate(batches, first):
-            self.run_iter(idx, data_batch)
+            run_iter(idx, data_batch)
             if self.stop_training:  # a checkpoint goes on with the rest of the epoch
                 return
         runner.call_hook("after_train_epoch")
@@ -317,8 +335,10 @@ class IterBasedTrainLoop(TrainLoop):
         runner.restore_random_state()
         if self._iter > 0:  # a run that died between a checkpoint and its validation
             self._validate_if_due(self._iter, self._max_iters)
+        quick = self._quick(IterBasedTrainLoop.run_iter)
         while self._iter < self._max_iters and not self.stop_training:
-            self.run_iter(next(self.dataloader_iterator))
+            data_batch = next(self.dataloader_iterator)
+            quick(self._iter, data_batch) if quick else self.run_iter(data_batch)
             self._validate_if_due(self._iter, self._max_iters)
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")

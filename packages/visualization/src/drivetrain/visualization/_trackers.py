@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from drivetrain.logging import print_log, process_rank
+from drivetrain.logging import HeldBack, print_log, process_rank
 from drivetrain.registry import VISBACKENDS
 from drivetrain.visualization._backend import BaseVisBackend
 from drivetrain.visualization._errors import (
@@ -33,6 +33,7 @@ class Trackers:
         self.by_name = dict(backends)
         self._working = dict(backends)
         self._said: set[str] = set()
+        self.held_back: HeldBack | None = None
 
     @cached_property
     def _is_first_process(self) -> bool:
@@ -43,6 +44,8 @@ class Trackers:
         """Call a method of every tracker that works, in the first process of a run."""
         if not self._is_first_process:
             return
+        if self.held_back is not None and self.held_back.release():
+            self.held_back = None
         for name, backend in list(self._working.items()):
             try:
                 getattr(backend, method)(*args, **kwargs)

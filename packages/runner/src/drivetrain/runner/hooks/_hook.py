@@ -39,6 +39,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "after_run": ("after_run",),
 }
 
+#: The points of an iteration; at all others the run pauses.
+OF_ITERATIONS = frozenset(point for point in STAGES if point.endswith("_iter"))
+
 
 class Hook:
     """Something to do at points of a run, without touching its loop.
@@ -53,6 +56,16 @@ class Hook:
 
     priority: ClassVar[int | str] = "NORMAL"
     stages: ClassVar[tuple[str, ...]] = tuple(STAGES)
+
+    def idles_at(self, point: str) -> bool:
+        """Whether this hook, as it is configured, has nothing to do at a point of this training.
+
+        Asked once for each point, after ``before_train``: the engine then does not call it there.
+
+        Args:
+            point: A point at which this class has a method, such as ``after_train_iter``.
+        """
+        return False
 
     def before_run(self, runner: Engine) -> None:
         """Before anything else of a run, model and optimizer being ready."""

@@ -29,6 +29,8 @@ class IterTimerHook(Hook):
         self._iters_left = 0
         self._eval_s = 0.0
         self._eval_batches = 0
+        self._hub: Any = None
+        self._inbox: Any = None
 
     def before_train(self, runner: Engine) -> None:
         """Count from here: what ran before a resume says nothing about this machine's pace."""
@@ -45,7 +47,10 @@ class IterTimerHook(Hook):
 
     def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """The batch is here: what passed since the last iteration was waiting for it."""
-        runner.message_hub.update_scalar("train/data_time", perf_counter() - self._iter_end_s)
+        hub = runner.message_hub
+        if hub is not self._hub:
+            self._hub, self._inbox = hub, hub.inbox_for("train/data_time", "train/time")
+        self._inbox.append(("train/data_time", perf_counter() - self._iter_end_s, 1))
 
     def after_train_iter(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +11,7 @@ from drivetrain.fileio import copyfile_from_local, dump, join_path, mkdir_or_exi
 from drivetrain.registry import HOOKS
 from drivetrain.runner._base_loop import length_of
 from drivetrain.runner.hooks._hook import Batch, Hook
+from drivetrain.runner.hooks._line_writer import LineWriter
 from drivetrain.runner.hooks._sample_count import SampleCount
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class LoggerHook(Hook):
         self.backend_args = backend_args if backend_args is not None else file_client_args
         self.json_log_path = ""
         self._closes = not ignore_last
-        self._warned = False
+        self._writer = LineWriter()
         self._samples = SampleCount()
         self._wall_time_before_s = 0.0  # of the starts that this one goes on from
         self._started_s: float | None = None
@@ -81,7 +81,7 @@ class LoggerHook(Hook):
     def before_run(self, runner: Engine) -> None:
         """Name the file of records, and where the logs will be copied to."""
         self.json_log_path = f"{runner.timestamp}.json"
-        self._warned = False
+        self._writer = LineWriter()
         if self.out_dir is not None:
             name = Path(runner.work_dir).name
             self._target = join_path(self.out_dir, name, backend_args=self.backend_args)
@@ -107,32 +107,16 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write a line if one is due."""
-        self._samples.add(data_batch)
+        if self._samples.looks:
+            self._samples.add(data_batch)
         iteration = runner.iter + 1
         if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
         count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
         if count % self.interval == 0 or (self._closes and self._ends(runner, batch_idx)):
-            record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
-            runner.logger.info(line)
-            runner.visualizer.add_scalars(
-                {"mode": "train", **record, **self._clock()},
-                step=iteration,
-                file_path=self.json_log_path,
-            )
-            if not self._warned:
-                self._look_for_non_finite(runner, record)
-
-    def _look_for_non_finite(self, runner: Engine, record: dict[str, Any]) -> None:
-        """Say once, and loudly, that a loss of a line is no number; the line has read it anyway."""
-        losses = {k: v for k, v in record.items() if "loss" in k and isinstance(v, float)}
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            self._warned = True
-            runner.logger.error(
-                f"{', '.join(bad)} at iteration {runner.iter + 1}, or shortly before: nan or inf. "
-                "NaNWatchHook (in custom_hooks) finds the step, the module and the batch."
-            )
+            self._writer.write(runner, batch_idx, "train", self._clock(), self.json_log_path)
+        elif self._writer.is_holding and self._writer.is_late:
+            self._writer.flush()
 
     def _ends(self, runner: Engine, batch_idx: int) -> bool:
         """Whether what the lines count, an epoch or the whole training, ends here."""
@@ -145,17 +129,21 @@ class LoggerHook(Hook):
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a validation."""
-        if self.every_n_inner_iters(batch_idx, self.interval):
-            runner.logger.info(runner.log_processor.get_log_after_iter(runner, batch_idx, "val")[1])
+        self._after_eval_iter(runner, batch_idx, "val")
 
     def after_test_iter(
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a test."""
-        if self.every_n_inner_iters(batch_idx, self.interval):
-            runner.logger.info(
-                runner.log_processor.get_log_after_iter(runner, batch_idx, "test")[1]
-            )
+        self._after_eval_iter(runner, batch_idx, "test")
+
+    def _after_eval_iter(
+        self, runner: Engine, batch_idx: int, mode: Literal["val", "test"]
+    ) -> None:
+        if (batch_idx + 1) % self.interval == 0:
+            self._writer.write(runner, batch_idx, mode)
+        elif self._writer.is_holding and self._writer.is_late:
+            self._writer.flush()
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a validation."""

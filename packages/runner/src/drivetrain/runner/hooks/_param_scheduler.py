@@ -34,6 +34,10 @@ class ParamSchedulerHook(Hook):
         self._per_epoch = tuple(s for s in plain if s.by_epoch)
         self._per_validation = tuple(s for s in schedulers if getattr(s, "need_val_args", False))
 
+    def idles_at(self, point: str) -> bool:
+        """Whether no scheduler counts iterations: then they pass it by."""
+        return point == "after_train_iter" and not self._per_iter
+
     def after_train_iter(
         self,
         runner: Engine,

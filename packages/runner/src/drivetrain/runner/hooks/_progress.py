@@ -46,8 +46,9 @@ class ProgressHook(Hook):
     ) -> None:
         """Move the bar; the text changes when a log line was written."""
         self._display.advance()
-        if runner.log_processor.latest is not self._shown:
-            self._shown = runner.log_processor.latest
+        record = getattr(runner.log_processor, "last_made", None)  # somebody's own may have none
+        if record is not self._shown:
+            self._shown = record or {}
             self._display.describe(f"{_train_text(runner, self._shown)}{self._score}")
 
     def after_train(self, runner: Engine) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from drivetrain.logging import FULL, MessageHub
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
 
@@ -25,7 +26,9 @@ class RuntimeInfoHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self) -> None:
-        self._train_keys: dict[str, str] = {}
+        self._hub: Any = None
+        self._inbox: Any = None
+        self._keys: dict[str, str] = {}  # name of a scalar, and the one that it has in the hub
 
     def before_run(self, runner: Engine) -> None:
         """Publish what identifies the run."""
@@ -58,12 +61,13 @@ class RuntimeInfoHook(Hook):
         """Publish the iteration that begins and the learning rates that it will use."""
         hub = runner.message_hub
         hub.update_info("iter", runner.iter)
-        keys = self._train_keys
+        keys = self._keys if hub is self._hub else self._begin(hub)
         for name, rates in runner.optim_wrapper.get_lr().items():
-            key = keys.get(name)
-            if key is None:
-                key = keys[name] = f"train/{name}"
-            hub.update_scalar(key, rates[0])
+            key, rate = keys.get(name) or self._open(name), rates[0]
+            if type(rate) is float:
+                self._inbox.append((key, rate, 1))
+            else:
+                hub.update_scalar(key, rate)
 
     def after_train_iter(
         self,
@@ -72,15 +76,29 @@ class RuntimeInfoHook(Hook):
         data_batch: Batch = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Hand the model's log values over, still on their device."""
-        if outputs:
-            keys = self._train_keys
-            update_scalar = runner.message_hub.update_scalar
-            for name, value in outputs.items():
-                key = keys.get(name)
-                if key is None:
-                    key = keys[name] = f"train/{name}"
-                update_scalar(key, value)
+        """Hand the model's log values over; those that are on another device stay there."""
+        if not outputs:
+            return
+        hub = runner.message_hub
+        keys = self._keys if hub is self._hub else self._begin(hub)
+        for name, value in outputs.items():
+            key = keys.get(name) or self._open(name)
+            if type(value) is torch.Tensor and value.is_cpu and not value.ndim:
+                number: Any = value.tolist()
+                self._inbox.append((key, float(number), 1))
+            else:
+                hub.update_scalar(key, value)
+        if len(self._inbox) >= FULL:
+            hub.settle()
+
+    def _begin(self, hub: MessageHub) -> dict[str, str]:
+        self._hub, self._keys, self._inbox = hub, {}, hub.inbox_for()
+        return self._keys
+
+    def _open(self, name: str) -> str:
+        key = self._keys[name] = f"train/{name}"
+        self._hub.inbox_for(key)
+        return key
 
     def before_val(self, runner: Engine) -> None:
         """Publish that a validation runs."""

@@ -4,50 +4,86 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
-from drivetrain.dataset import num_samples
+from drivetrain.dataset import DefaultSampler, InfiniteSampler, num_samples
 from drivetrain.runner._progress import Progress
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
 
 
+_OF_KNOWN_LENGTH = (DefaultSampler, SequentialSampler, RandomSampler, DistributedSampler)
+
+
 class SampleCount:
     """Samples of all ranks so far.
 
-    Where a loader makes batches of one size, only the last one of each pass may be smaller, and
-    only that one is looked at.
+    Where a loader makes batches of one size, the position of the training tells how many there
+    were: only the last one of a pass may be smaller, by as much as is known in advance. Other
+    loaders' batches have to be looked at one by one.
 
     Attributes:
-        total: The count.
+        looks: Whether :meth:`add` has to be called for each batch.
     """
 
     def __init__(self) -> None:
-        self.total = 0
+        self.looks = True
+        self._before = 0  # samples that were counted until the position `_since`
+        self._since = 0
         self._progress = Progress()
         self._world_size = 1
-        self._whole = 0  # samples of a batch of all ranks; 0 where each has to be looked at
-        self._batches = 0  # of a pass
+        self._size, self._batches, self._missing = 0, 0, 0
 
     def open_epoch(self, runner: Engine) -> None:
         """Look at the loader whose batches come next."""
+        self._before = self.total
         self._progress = runner.progress
         self._world_size = runner.world_size
-        size, self._batches = _batch_size_and_number(runner.train_dataloader)
-        self._whole = size * self._world_size
+        shape = _shape_of_a_pass(runner.train_dataloader)
+        self.looks = shape is None
+        self._size, self._batches, self._missing = shape or (0, 0, 0)
+        self._since = self._samples_to_position()
 
     def add(self, data_batch: Any) -> None:
-        """Count the batch that the position of the training has just passed."""
-        if self._whole and self._progress.batch_in_epoch != self._batches:
-            self.total += self._whole
-        else:
-            self.total += num_samples(data_batch) * self._world_size
+        """Count a batch of a loader whose batches may be of any size."""
+        self._before += num_samples(data_batch) * self._world_size
+
+    @property
+    def total(self) -> int:
+        """The count."""
+        return self._before + self._samples_to_position() - self._since
+
+    @total.setter
+    def total(self, count: int) -> None:
+        self._before = count
+        self._since = self._samples_to_position()
+
+    def _samples_to_position(self) -> int:
+        """Samples from the first pass to the position, were all passes like this one."""
+        batches = self._progress.batch_in_epoch
+        missing = self._missing if batches and batches == self._batches else 0
+        whole_passes = self._progress.epoch * (self._batches * self._size - self._missing)
+        return (whole_passes + batches * self._size - missing) * self._world_size
 
 
-def _batch_size_and_number(loader: DataLoader) -> tuple[int, int]:
-    """Size of the batches but the last, and their number; zeros where they may be of any size."""
+def _shape_of_a_pass(loader: DataLoader) -> tuple[int, int, int] | None:
+    """Size of the batches, their number, and what the last one lacks; None if they may differ."""
     sampler = loader.batch_sampler
     if type(sampler) is not BatchSampler or isinstance(loader.dataset, IterableDataset):
-        return 0, 0
-    return sampler.batch_size, len(loader)
+        return None
+    order: Any = sampler.sampler
+    if type(order) is InfiniteSampler:
+        return sampler.batch_size, len(loader), 0
+    if type(order) not in _OF_KNOWN_LENGTH:
+        return None
+    batches = len(loader)
+    excess = 0 if sampler.drop_last else batches * sampler.batch_size - len(order)
+    return sampler.batch_size, batches, excess

@@ -1,0 +1,159 @@
+"""An iteration of training with all that stays the same during a run looked up once.
+
+What an iteration does is written in ``TrainLoop._step``, ``BaseModel.train_step`` and
+``OptimWrapper.update_params``. Where none of their parts was overridden or replaced, the functions
+here do the same, in the same order and to the last bit, with a quarter of the calls. Beside a small
+model those are most of what an engine costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from drivetrain.dist import MMDistributedDataParallel
+from drivetrain.model import BaseDataPreprocessor, BaseModel
+from drivetrain.optim import OptimWrapper
+from drivetrain.runner._hook_list import raise_with_hook
+
+if TYPE_CHECKING:
+    from drivetrain.runner._train_loops import TrainLoop
+
+TrainStep = Callable[[Any], dict[str, Tensor]]
+
+
+def _as_written(cls: type, *names: str) -> dict[str, Any]:
+    return {name: getattr(cls, name) for name in names}
+
+
+_STEP_OF_A_MODEL = _as_written(BaseModel, "train_step")
+_STEP_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "train_step")
+_MOVING = _as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
+_UPDATE = _as_written(
+    OptimWrapper,
+    "optim_context",
+    "update_params",
+    "scale_loss",
+    "backward",
+    "should_update",
+    "step",
+    "zero_grad",
+)
+
+
+def _keeps(value: Any, methods: dict[str, Any]) -> bool:
+    """Whether ``value`` has these very methods, neither overridden nor replaced."""
+    kind, own = type(value), vars(value)
+    return all(getattr(kind, name, None) is m and name not in own for name, m in methods.items())
+
+
+def quick_iteration(loop: TrainLoop) -> Callable[[int, Any], None]:
+    """``loop._step`` as one function.
+
+    Args:
+        loop: A loop whose ``_step`` is ours, and so is ``call_hook`` of its runner.
+    """
+    runner = loop.runner
+    methods_at = runner.hook_methods
+    model: Any = None
+    optim_wrapper: Any = None
+    train_step: Any = None
+
+    def iterate(batch_idx: int, data_batch: Any) -> None:
+        nonlocal model, optim_wrapper, train_step
+        for method in methods_at["before_train_iter"]:
+            try:
+                method(runner, batch_idx=batch_idx, data_batch=data_batch)
+            except Exception as err:
+                raise_with_hook(err, method, "before_train_iter", runner)
+        if (
+            runner.model is not model
+            or runner.optim_wrapper is not optim_wrapper
+            or "train_step" in model.__dict__  # as NaNWatchHook and tests put it there
+        ):
+            model, optim_wrapper = runner.model, runner.optim_wrapper
+            train_step = quick_train_step(model, optim_wrapper)
+        outputs = train_step(data_batch)
+        for method in methods_at["after_train_iter"]:
+            try:
+                method(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
+            except Exception as err:
+                raise_with_hook(err, method, "after_train_iter", runner)
+        loop._iter += 1
+
+    return iterate
+
+
+def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
+    """``model.train_step`` with this wrapper; as one function where nothing is the user's own."""
+    single = isinstance(model, BaseModel) and _keeps(model, _STEP_OF_A_MODEL)
+    parallel = (
+        isinstance(model, MMDistributedDataParallel)
+        and _keeps(model, _STEP_OF_A_WRAPPER)
+        and not model.detect_anomalous_params
+    )
+    plain_update = (
+        isinstance(optim_wrapper, OptimWrapper)
+        and _keeps(optim_wrapper, _UPDATE)
+        and optim_wrapper.accumulative_counts == 1
+    )
+    if not (plain_update and (single or parallel)):
+        return lambda data: model.train_step(data, optim_wrapper=optim_wrapper)
+    inner: Any = model.module if parallel else model
+    forward = _forward_of(model) if parallel else inner._run_forward
+    preprocess = inner.data_preprocessor
+    only_moves = _only_moves(preprocess)
+
+    def train_step(data: Any) -> dict[str, Tensor]:
+        if only_moves and preprocess.passes_cpu_tensors:
+            kind = type(data)
+            parts = data.values() if kind is dict else data if kind in (list, tuple) else (None,)
+            for part in parts:
+                if type(part) is not Tensor or not part.is_cpu:
+                    data = preprocess(data, True)
+                    break
+        else:
+            data = preprocess(data, True)
+        loss, log_vars = inner.parse_losses(forward(data, mode="loss"))
+        if type(loss) is not Tensor or loss.ndim or getattr(loss, "num_samples", None) is not None:
+            optim_wrapper.update_params(loss)
+            return log_vars
+        if optim_wrapper.check_loss and loss.is_cpu:
+            value: Any = loss.tolist()  # not item(): who counts waits for the device sees that
+            if not isfinite(value):
+                optim_wrapper.backward(loss)  # raises, and explains
+        try:
+            loss.backward()
+        except RuntimeError:
+            if not loss.requires_grad:
+                optim_wrapper.backward(loss)  # raises, and explains
+            raise
+        optim_wrapper._inner_count += 1  # as every override of `backward` does
+        if optim_wrapper.clipper is not None:
+            optim_wrapper._clip_grad()
+        optimizer = optim_wrapper.optimizer
+        optimizer.step()
+        optimizer.zero_grad()
+        return log_vars
+
+    return train_step
+
+
+def _only_moves(preprocessor: Any) -> bool:
+    """Whether a data preprocessor does nothing but move what is not in place."""
+    return (
+        isinstance(preprocessor, BaseDataPreprocessor)
+        and _keeps(preprocessor, _MOVING)
+        and not preprocessor._forward_hooks
+        and not preprocessor._forward_pre_hooks
+    )
+
+
+def _forward_of(model: nn.Module) -> Callable[..., Any]:
+    def forward(data: Any, mode: str) -> Any:
+        return model(**data, mode=mode) if isinstance(data, dict) else model(*data, mode=mode)
+
+    return forward

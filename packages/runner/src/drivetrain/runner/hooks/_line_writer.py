@@ -1,0 +1,141 @@
+"""Writing log lines and records; those that follow each other quickly, several at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from drivetrain.logging import MMLogger
+from drivetrain.runner._log_processor import LogProcessor, Moment, Record
+from drivetrain.visualization import Visualizer
+
+if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+
+#: Seconds for which lines wait for each other at most: nobody reads more than five in a second.
+TOGETHER_S = 0.2
+
+
+class LineWriter:
+    """Makes lines of a run, and writes them to its log and its trackers.
+
+    A line is written at once if the last ones were written 0.2 s ago or more. Otherwise it waits
+    until that is over, or until anything else is logged or recorded, or iterations pause (an epoch
+    ends, a checkpoint is saved, an error ends the run). What it says, its time included, is what it
+    would have said at once. Making and writing several at a time takes a tenth of the time: each
+    piece of code has to be brought into the caches of the processor only once.
+
+    Attributes:
+        is_holding: Whether lines wait.
+    """
+
+    def __init__(self) -> None:
+        self._runner: Any = None
+        self._records_to = ""
+        self._lines: list[tuple[float, str]] = []
+        self._records: list[Record] = []
+        self._write_at_s = 0.0
+        self.is_holding = False
+        self._has_warned = False
+
+    def write(
+        self,
+        runner: Engine,
+        batch_idx: int,
+        mode: Literal["train", "val", "test"],
+        clock: dict[str, float] | None = None,
+        records_to: str = "",
+    ) -> None:
+        """Write, now or soon, the line of an iteration, and in a training its record.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch within its epoch.
+            mode: The stage.
+            clock: What else the record says of the moment.
+            records_to: Name of a file for the record.
+        """
+        self._runner = runner
+        self._records_to = records_to
+        log_processor, hub = runner.log_processor, runner.message_hub
+        is_shared = mode == "train" and runner.distributed
+        if type(log_processor) is not LogProcessor or log_processor.custom_cfg or is_shared:
+            # Somebody's own figures may depend on anything, and all ranks take their means at one
+            # and the same iteration: now.
+            record, line = log_processor.get_log_after_iter(runner, batch_idx, mode)
+            runner.logger.info(line)
+            if mode == "train":
+                self._record({"mode": mode, **record, **(clock or {})})
+            return
+        moment = log_processor.moment(runner, batch_idx, mode)
+        hub.call_in_order(partial(self._make, moment, clock, time.time()))
+        if self.is_holding:
+            if self.is_late:
+                self.flush()
+        elif self.is_late or not _is_plain(runner):
+            self.flush()
+        else:
+            self.is_holding = True
+            runner.logger.hold_back(self.flush)
+            runner.visualizer.hold_back(self.flush)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what waits should be written by now."""
+        return perf_counter() >= self._write_at_s
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self.is_holding = False
+        self._runner.message_hub.settle()  # makes the lines whose turn has not come yet
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        records, self._records = self._records, []
+        if _is_plain(self._runner):
+            self._runner.logger.info_lines(lines)
+        else:
+            for _, line in lines:
+                self._runner.logger.info(line)
+        for record in records:
+            self._record(record)
+        self._write_at_s = perf_counter() + TOGETHER_S
+
+    def _make(self, moment: Moment, clock: dict[str, float] | None, now_s: float) -> None:
+        runner = self._runner
+        record, line = runner.log_processor.log_at(moment, runner.message_hub)
+        self._lines.append((now_s, line))
+        if moment.mode == "train":
+            self._records.append({"mode": "train", **record, **(clock or {})})
+
+    def _record(self, record: Record) -> None:
+        runner = self._runner
+        runner.visualizer.add_scalars(record, step=record["iter"], file_path=self._records_to)
+        if not self._has_warned:
+            self._look_for_non_finite(record)
+
+    def _look_for_non_finite(self, record: Record) -> None:
+        """Say once, and loudly, that a loss of a line is no number; the line has read it anyway."""
+        losses = {k: v for k, v in record.items() if "loss" in k and isinstance(v, float)}
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if bad:
+            self._has_warned = True
+            self._runner.logger.error(
+                f"{', '.join(bad)} at iteration {record['iter']}, or shortly before: nan or inf. "
+                "NaNWatchHook (in custom_hooks) finds the step, the module and the batch."
+            )
+
+
+def _is_plain(runner: Engine) -> bool:
+    """Whether nobody else looks at when lines and records come: log and trackers are ours."""
+    logger, visualizer = runner.logger, runner.visualizer
+    return (
+        type(logger) is MMLogger
+        and logger.takes_lines
+        and not logger.filters
+        and isinstance(visualizer, Visualizer)
+        and type(visualizer).add_scalars is Visualizer.add_scalars
+    )
