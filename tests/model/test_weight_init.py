@@ -170,10 +170,10 @@ def test_a_truncated_normal_that_cannot_be_is_refused(std, a, b) -> None:
 def test_a_layer_that_is_nowhere_is_a_warning_with_the_nearest() -> None:
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())
     with pytest.warns(UserWarning, match=r"Sequential holds no Conv2D\. Did you mean 'Conv2d'"):
-        initialize(net, dict(type="Constant", val=1, layer="Conv2D"))
+        initialize(net, {"type": "Constant", "val": 1, "layer": "Conv2D"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        initialize(net, dict(type="Constant", val=1, layer=["Conv2d", "Linear"]))
+        initialize(net, {"type": "Constant", "val": 1, "layer": ["Conv2d", "Linear"]})
 
 
 def test_without_a_layer_nothing_is_initialized() -> None:

@@ -63,8 +63,8 @@ class BaseInit(ABC):
             classes = {type(part).__name__ for part in module.modules()}
             hints = (nearest(layer, classes) for layer in self.layer)
             warnings.warn(
-                f"init_cfg: {type(self).__name__} changes nothing: {type(module).__name__} holds no "
-                f"{' and no '.join(self.layer)}.{next(filter(None, hints), '')}",
+                f"init_cfg: {type(self).__name__} changes nothing: {type(module).__name__} "
+                f"holds no {' and no '.join(self.layer)}.{next(filter(None, hints), '')}",
                 stacklevel=2,
             )
         if hasattr(module, "_params_init_info"):
