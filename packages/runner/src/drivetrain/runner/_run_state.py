@@ -263,8 +263,8 @@ class RunState(RunFacts):
             file_client_args: Former name of ``backend_args``.
             save_optimizer: Save what the optimizer needs to go on.
             save_param_scheduler: Save what the schedulers need to go on.
-            meta: Further entries of the checkpoint's ``meta``. An ``epoch`` or ``iter`` in it is for
-                readers: a resume goes on from the real position.
+            meta: Further entries of the checkpoint's ``meta``. An ``epoch`` or ``iter`` in it is
+                for readers: a resume goes on from the real position.
             by_epoch: Kept for compatibility; the position that is saved counts both.
             backend_args: How to reach the store.
             background: Writes while training goes on, which waits for a copy of the state only.
