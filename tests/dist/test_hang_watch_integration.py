@@ -144,6 +144,28 @@ def test_an_error_ends_all_ranks_soon_and_is_shown_by_one(tmp_path: Path) -> Non
     assert "because rank 1 failed (ValueError: the data of rank 1 is broken) first." in consequence
 
 
+_LEAVE = """
+import atexit, sys
+from torch.distributed import TCPStore
+from drivetrain.dist import _heartbeat, _process_group
+server = TCPStore("127.0.0.1", 0, is_master=True)
+_heartbeat._MAX_POLL_S = 0  # the watch asks the store all the time
+_heartbeat.prepare_watch(TCPStore("127.0.0.1", server.port), 0, 2, 600.0)
+_heartbeat.beat("training")
+atexit.register(_process_group._leave_at_exit)
+if sys.argv[1] == "error":
+    raise ValueError
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("order", 0), ("error", 1)])
+def test_a_watched_rank_leaves_with_its_own_exit_code(how: str, code: int) -> None:
+    """Not with SIGABRT, because the watch was talking to the store when the interpreter ended."""
+    done = subprocess.run([sys.executable, "-c", _LEAVE, how], capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr
+
+
 class _Frames(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return 1

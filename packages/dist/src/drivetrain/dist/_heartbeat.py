@@ -26,6 +26,8 @@ _TOLD = "told"
 _MAX_POLL_S = 2.0
 #: How long a rank whose fellow failed may still need to end by itself.
 _GRACE_S = 4.0
+#: A store that answers does so in milliseconds; one that does not is not waited for.
+_END_TIMEOUT_S = 5.0
 
 
 class Pulse:
@@ -117,8 +119,14 @@ class HangWatch(threading.Thread):
         self.start()
 
     def end(self) -> None:
-        """Stop watching; this rank is about to leave in order."""
+        """Stop watching, and wait until nobody does; this rank is about to leave.
+
+        A thread that comes back from the store while the interpreter ends is cut off in the middle
+        of C++, which aborts the whole process (SIGABRT) instead of giving its exit code.
+        """
         self._over.set()
+        if self.is_alive():
+            self.join(_END_TIMEOUT_S)
 
     def run(self) -> None:
         """Look at the pulse until the end."""
@@ -243,7 +251,7 @@ def prepare_watch(store: Store, rank: int, world_size: int, timeout_s: float) ->
 
 
 def end_watch() -> None:
-    """Stop watching, when a rank leaves in order."""
+    """Stop watching, when a rank leaves."""
     global _watch
     if _watch is not None:
         _watch.end()

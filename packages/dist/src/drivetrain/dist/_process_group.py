@@ -87,10 +87,11 @@ def leave_dist() -> None:
 
 
 def _leave_at_exit() -> None:
+    end_watch()  # also after an error
     leave_dist()
     # A thread of gloo may still be about to let go of what the last collective used. If it asks for
-    # Python's lock once the interpreter is ending, it is cut off, and C++ aborts the whole process:
-    # seen in one of 40 runs on a busy machine. Here it can have the lock.
+    # Python's lock once the interpreter is ending, it is cut off, and C++ aborts the whole process.
+    # Here it can have the lock.
     time.sleep(_LAST_BREATH_S)
 
 
