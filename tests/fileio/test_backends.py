@@ -431,3 +431,8 @@ def test_the_public_names_are_those_listed() -> None:
     exposed = {name for name in vars(fileio) if not name.startswith("_")}
 
     assert exposed == set(fileio.__all__) - {"__version__"}
+
+
+def test_a_disk_knows_symbolic_links_and_a_store_does_not() -> None:
+    assert LocalBackend().allow_symlink
+    assert not get_file_backend("memory://bucket/a").allow_symlink

@@ -44,6 +44,11 @@ class BaseStorageBackend(ABC):
         """The class's name."""
         return type(self).__name__
 
+    @property
+    def allow_symlink(self) -> bool:
+        """Whether the place knows symbolic links."""
+        return False
+
     @abstractmethod
     def get(self, filepath: Any) -> Any:
         """Return the content of a file as bytes (or a memoryview)."""

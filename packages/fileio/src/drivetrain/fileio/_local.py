@@ -22,6 +22,11 @@ class LocalBackend(BaseStorageBackend):
     killed writer never meets half of one.
     """
 
+    @property
+    def allow_symlink(self) -> bool:
+        """Whether the place knows symbolic links: a disk does."""
+        return True
+
     def get(self, filepath: PathLike) -> bytes:
         """Return the bytes of a file."""
         return Path(filepath).read_bytes()
