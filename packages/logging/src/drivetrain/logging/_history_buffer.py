@@ -32,6 +32,7 @@ StatisticT = TypeVar("StatisticT", bound=Callable[..., Any])
 SHORT = 64  # entries up to which Python adds quicker than NumPy starts
 RECENT = 8 * BLOCK  # entries that stay out of the totals, so that a state can hold them
 UNASKED = 64  # entries that a state holds for windows that nobody has asked for yet
+UNREAD = BLOCK  # the same, where nobody has asked for anything yet: the first reader may want more
 
 
 class HistoryBuffer:
@@ -374,7 +375,8 @@ class HistoryBuffer:
         """Return what a resumed run needs, however long the run is.
 
         The entries that the windows of this run reach come one by one: as many as the longest
-        window that was asked for (at least 64, at most 8,192), and those since the last question.
+        window that was asked for (at least 64, at most 8,192), and those since the last question;
+        1,024 if nobody has asked for any.
         Older ones come as their sums and extremes, so statistics over everything go on exactly.
 
         Returns:
@@ -397,9 +399,9 @@ class HistoryBuffer:
         }
 
     def _needed(self) -> int:
-        """How many of the newest entries the next question may reach; nobody asked yet: all."""
+        """How many of the newest entries the next question may reach."""
         if self._asked_at is None:
-            return RECENT
+            return UNREAD
         since = self._dropped + len(self._values) - self._asked_at
         return min(max(self._widest, UNASKED) + since, RECENT)
 
