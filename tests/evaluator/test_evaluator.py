@@ -121,6 +121,11 @@ def test_offline_evaluation_goes_chunk_by_chunk(chunk_size):
     assert max(map(len, batches)) == min(chunk_size, 3)
 
 
+def test_offline_evaluation_takes_iterators():
+    evaluator = Evaluator(Seen())
+    assert evaluator.offline_evaluate(iter([1, 2, 3]), iter("abc"), 2) == {"seen": 3}
+
+
 def test_offline_evaluation_needs_no_data():
     evaluator = Evaluator(Seen())
     evaluator.offline_evaluate([Element(a=1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 from torch import Tensor
@@ -131,7 +131,7 @@ class Evaluator:
         return values
 
     def offline_evaluate(
-        self, data_samples: Sequence[Any], data: Sequence[Any] | None = None, chunk_size: int = 1
+        self, data_samples: Iterable[Any], data: Iterable[Any] | None = None, chunk_size: int = 1
     ) -> dict[str, Any]:
         """Evaluate predictions that were made earlier, for example those of ``DumpResults``.
 
@@ -149,6 +149,8 @@ class Evaluator:
         """
         if chunk_size < 1:
             raise MetricOptionError(f"offline_evaluate: chunk_size must be >= 1, got {chunk_size}")
+        data_samples = _sequence(data_samples)
+        data = None if data is None else _sequence(data)
         if data is not None and len(data) != len(data_samples):
             raise LengthMismatchError(
                 "offline_evaluate: data_samples and data should have the same length, got "
@@ -163,6 +165,13 @@ class Evaluator:
             chunk = slice(start, start + chunk_size)
             self.process(data_samples[chunk], None if data is None else data[chunk])
         return self.evaluate(len(data_samples))
+
+
+def _sequence(values: Iterable[Any]) -> Sequence[Any]:
+    """``values`` as something with a length and slices; what has them is not copied."""
+    if isinstance(values, Sized) and hasattr(values, "__getitem__"):
+        return values  # type: ignore[return-value]  # a dataset or array need not be a Sequence
+    return list(values)
 
 
 def _built(metric: Any) -> Any:
