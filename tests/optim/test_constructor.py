@@ -192,6 +192,7 @@ def test_groups_with_equal_settings_can_be_merged() -> None:
     count = sum(len(group["params"]) for group in wrapper.optimizer.param_groups)
     assert count == len(list(Net().parameters()))
     assert wrapper.get_lr()["base_lr"] == [1.0]
+    assert sum(len(group["params"]) for group in wrapper.param_groups) == count
 
 
 def test_each_setting_is_logged_for_whoever_debugs(caplog_of) -> None:

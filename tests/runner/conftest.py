@@ -75,7 +75,7 @@ def loader(**changes: Any) -> dict[str, Any]:
 def make_runner(tmp_path: Any) -> Callable[..., Runner]:
     """Build a runner that trains for two epochs of five iterations; arguments replace."""
 
-    def make(**changes: Any) -> Runner:
+    def make(kind: type[Runner] = Runner, **changes: Any) -> Runner:
         arguments: dict[str, Any] = {
             "model": Classifier(),
             "work_dir": str(tmp_path / "work"),
@@ -94,7 +94,7 @@ def make_runner(tmp_path: Any) -> Callable[..., Runner]:
         if "model" not in changes:  # the same weights every time
             torch.manual_seed(1)
             arguments["model"] = Classifier()
-        return Runner(**arguments)
+        return kind(**arguments)
 
     return make
 

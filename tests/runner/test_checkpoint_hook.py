@@ -64,6 +64,14 @@ def test_periodic_checkpoints(make_runner, tmp_path, options, expected, async_sa
     assert files(tmp_path / "work") == sorted(f"{name}.pth" for name in expected)
 
 
+def test_a_training_by_iterations_is_one_epoch_to_a_hook_that_counts_epochs(
+    make_runner, tmp_path
+) -> None:
+    """Who forgets ``by_epoch=False`` finds the last checkpoint, under the number of its epoch."""
+    make_runner(train_cfg={"by_epoch": False, "max_iters": 12}).train()
+    assert files(tmp_path / "work") == ["epoch_1.pth"]
+
+
 def test_only_the_best_so_far_is_kept(make_runner, tmp_path) -> None:
     runner = train(make_runner, [0.2, 0.5, 0.4], save_best="acc")
     assert "best_acc_epoch_2.pth" in files(tmp_path / "work")

@@ -408,6 +408,32 @@ def test_schedulers_that_were_built_before_the_rates_are_scaled_are_refused(
         train(base_batch_size=2)
 
 
+def test_a_runner_of_ones_own_builds_and_wraps_in_its_own_way(make_runner) -> None:
+    """What a subclass overrides is called, with the parts before it ready, and only once."""
+    calls = []
+
+    class Own(Runner):
+        def wrap_model(self, model_wrapper_cfg, model):
+            calls.append("model")
+            return super().wrap_model(model_wrapper_cfg, model)
+
+        def build_optim_wrapper(self, optim_wrapper):
+            calls.append("optimizer")
+            return super().build_optim_wrapper({**optim_wrapper, "accumulative_counts": 2})
+
+        def build_param_scheduler(self, scheduler):
+            calls.append(self.optim_wrapper.param_groups[0]["lr"])
+            return super().build_param_scheduler(scheduler)
+
+    sgd = {"optimizer": {"type": "SGD", "lr": 0.1}}
+    arguments = {"auto_scale_lr": {"enable": True, "base_batch_size": 2}}
+    usual = make_runner(**arguments, optim_wrapper={**sgd, "accumulative_counts": 2})
+    expected = usual.train().state_dict()
+    found = make_runner(Own, **arguments, optim_wrapper=sgd).train().state_dict()
+    assert calls == ["model", "optimizer", 0.2]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("kind", [Runner, FlexibleRunner])
 def test_a_config_may_leave_the_scope_of_names_as_it_is(kind, tmp_path, classifier) -> None:
     cfg = {"model": classifier(), "work_dir": str(tmp_path)}

@@ -117,7 +117,8 @@ class DefaultOptimWrapperConstructor:
         wrapper = OPTIM_WRAPPERS.build(cfg)
         if self.paramwise_cfg and isinstance(wrapper, OptimWrapper):
             # The groups differ: keep the settings they were derived from, for logs and schedulers.
-            wrapper.base_param_settings = dict(optimizer.defaults)
+            # A group like the others, for whoever goes through `param_groups`, of no parameters.
+            wrapper.base_param_settings = {"params": [], **optimizer.defaults}
         return wrapper
 
     def add_params(

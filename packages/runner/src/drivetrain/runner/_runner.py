@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,29 @@ class Runner(Engine):
         """The model, from itself or from its config; placed and wrapped when it is first used."""
         with building("model"):
             return self.strategy.build_model(model)
+
+    def _prepare(self, *, training: bool) -> None:
+        """Let the strategy build and wrap what is not ready, by the methods that a subclass has."""
+        if self._has_own("wrap_model"):
+            self.strategy.wrap_by = partial(self.wrap_model, self.cfg.get("model_wrapper_cfg"))
+        if training and (self._has_own("build_optim_wrapper", "build_param_scheduler")):
+            self._prepare_by_own_builders()
+        super()._prepare(training=training)
+
+    def _has_own(self, *methods: str) -> bool:
+        """Whether a subclass has its own version of one of these methods."""
+        return any(getattr(type(self), name) is not getattr(Runner, name) for name in methods)
+
+    def _prepare_by_own_builders(self) -> None:
+        """The same in the same order, one part after the other."""
+        strategy = self.strategy
+        strategy.prepare(self.model, compile=self._compile, dispatch_kwargs=self._lengths())
+        self.model = strategy.model
+        if strategy.optim_wrapper is None:
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            strategy.prepare(self.model, optim_wrapper=self.optim_wrapper)
+        if strategy.param_schedulers is None and self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
 
     def wrap_model(self, model_wrapper_cfg: Node | None, model: nn.Module) -> nn.Module:
         """Place ``model`` and wrap it for the processes that there are.

@@ -41,6 +41,7 @@ class BaseStrategy(RunState, ABC):
 
     Attributes:
         model, optim_wrapper, param_schedulers: What ``prepare`` made; ``None`` before.
+        wrap_by: Called by ``prepare`` instead of ``wrap_model``, where a runner has its own way.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class BaseStrategy(RunState, ABC):
         )
         self.auto_scale_lr = auto_scale_lr
         self.dispatch_kwargs: dict[str, Any] = {}
+        self.wrap_by: Callable[[nn.Module], nn.Module] | None = None
         self.model: nn.Module | None = None
         self.optim_wrapper: Any = None
         self.param_schedulers: Any = None
@@ -275,7 +277,8 @@ class BaseStrategy(RunState, ABC):
         if isinstance(compile, Mapping) and "blocks" in compile:
             self.compile_blocks(built, **compile)
             compile = False
-        return self.compile_model(self.wrap_model(built), compile)
+        wrap = self.wrap_by or self.wrap_model
+        return self.compile_model(wrap(built), compile)
 
     def _start_counting(self) -> None:
         """Tell wrappers that accumulate gradients how many iterations there are."""

@@ -176,7 +176,7 @@ class CheckpointHook(Hook):
         if self.every_n_train_iters(runner, self.interval, self.save_begin) or (
             self.save_last and self.is_last_train_iter(runner)
         ):
-            self._save_periodic(runner)
+            self._save_periodic(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Engine) -> None:
         """Save if epochs are counted and one is due."""
@@ -185,7 +185,7 @@ class CheckpointHook(Hook):
         if self.every_n_epochs(runner, self.interval, self.save_begin) or (
             self.save_last and self.is_last_train_epoch(runner)
         ):
-            self._save_periodic(runner)
+            self._save_periodic(runner, runner.epoch + 1)
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
         """See which metrics are the best so far; outside of training nothing is saved."""
@@ -209,8 +209,9 @@ class CheckpointHook(Hook):
 
     def after_train(self, runner: Engine) -> None:
         """Save what an early stop would leave unsaved, and publish what is to be published."""
-        if self.save_last and self._saved_iter != runner.progress.iter > 0:
-            self._save_periodic(runner)
+        progress = runner.progress
+        if self.save_last and self._saved_iter != progress.iter > 0:
+            self._save_periodic(runner, progress.epoch if self.by_epoch else progress.iter)
         if self._saves is not None:
             self._saves.wait()
             self._saves = None  # and the memory of its copy
@@ -250,8 +251,7 @@ class CheckpointHook(Hook):
             if published is not None:
                 runner.logger.info(f"Published {published}.")
 
-    def _save_periodic(self, runner: Engine) -> None:
-        count = runner.progress.epoch if self.by_epoch else runner.progress.iter
+    def _save_periodic(self, runner: Engine, count: int) -> None:
         name = self.filename_tmpl.format(count)
         unit = "epochs" if self.by_epoch else "iterations"
         runner.logger.info(f"Saving checkpoint at {count} {unit}")
