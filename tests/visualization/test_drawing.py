@@ -419,3 +419,27 @@ class TestConversions:
         image = img_from_canvas(FigureCanvasAgg(Figure(figsize=(2, 1), dpi=10, facecolor="r")))
         assert image.shape == (10, 20, 3)
         assert (image == RED).all()
+
+
+def test_a_font_of_a_file_writes_texts_in_the_size_asked_for():
+    from matplotlib.font_manager import FontProperties, findfont
+
+    def extent(**options):
+        drawing = Visualizer(image=np.zeros((60, 90, 3), np.uint8))
+        drawing.draw_texts("abc", np.array([5, 5]), 15, "w", **options)
+        return np.argwhere(drawing.get_image()[..., 0] > 100).max(axis=0).tolist()
+
+    mono = FontProperties(fname=findfont("monospace"), size=3)
+    assert extent(font_properties=mono) == extent(font_families="monospace") != extent()
+
+
+def test_heat_maps_have_the_colours_of_jet():
+    heat = convert_overlay_heatmap(np.array([[0.0, 64.0, 128.0, 192.0, 255.0]]))
+    expected = [[0, 0, 128], [0, 128, 255], [130, 255, 126], [255, 124, 0], [128, 0, 0]]  # OpenCV's
+    assert heat.tolist() == [expected]
+
+
+@pytest.mark.parametrize("color", [(1, 2), (300, 0, 0), (0, -1, 0)])
+def test_numbers_that_are_no_colour_are_refused(color):
+    with pytest.raises(DrawingError, match="each from 0 to 255"):
+        color_val_matplotlib(color)

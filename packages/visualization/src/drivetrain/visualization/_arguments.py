@@ -78,6 +78,7 @@ def color_val_matplotlib(colors: Color) -> Any:
 
     Raises:
         DrawingTypeError: If it is none of these.
+        DrawingError: If a tuple has not 3 or 4 numbers from 0 to 255.
 
     Example:
         >>> color_val_matplotlib([(255, 0, 51), "b"])
@@ -86,6 +87,10 @@ def color_val_matplotlib(colors: Color) -> Any:
     if isinstance(colors, str):
         return colors
     if isinstance(colors, tuple):
+        if len(colors) not in (3, 4) or not all(0 <= channel <= 255 for channel in colors):
+            raise DrawingError(
+                f"a color of numbers is (red, green, blue), each from 0 to 255, got {colors}"
+            )
         return tuple(channel / 255 for channel in colors)
     if isinstance(colors, list):
         return [color_val_matplotlib(color) for color in colors]

@@ -23,6 +23,7 @@ from drivetrain.visualization._errors import DrawingError, DrawingTypeError
 
 if TYPE_CHECKING:
     from matplotlib.collections import Collection
+    from matplotlib.font_manager import FontProperties
     from torch import Tensor
 
     Array: TypeAlias = np.ndarray | Tensor
@@ -117,6 +118,7 @@ class Drawing:
         horizontal_alignments: str | list[str] = "left",
         font_families: str | list[str] = "sans-serif",
         bboxes: dict[str, Any] | list[dict[str, Any]] | None = None,
+        font_properties: FontProperties | list[FontProperties] | None = None,
     ) -> SelfT:
         """Write texts.
 
@@ -132,6 +134,8 @@ class Drawing:
                 ``"monospace"``, or the name of a font.
             bboxes: How to draw the box behind a text, as keywords of matplotlib's
                 ``FancyBboxPatch``; no box by default.
+            font_properties: Fonts of matplotlib; a font file in them wins over ``font_families``,
+                the size stays that of ``font_sizes``.
 
         Raises:
             DrawingError: If the arguments do not fit together.
@@ -149,6 +153,8 @@ class Drawing:
             "fontfamily": font_families,
             "bbox": bboxes,
         }
+        if font_properties is not None:
+            styles["fontproperties"] = font_properties
         for name, value in styles.items():
             check_length(name, value, count)
         axes = self._canvas.axes

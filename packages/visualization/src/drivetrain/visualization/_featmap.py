@@ -89,19 +89,23 @@ def convert_overlay_heatmap(
     Raises:
         DrawingError: If map and image differ in size.
     """
-    import matplotlib as mpl  # heavy: only who draws pays
-
     heat = np.asarray(tensor2ndarray(feat_map), dtype=np.float64)
     if heat.ndim > 2:
         heat = heat.mean(axis=0)
     spread = heat.max() - heat.min()
     heat = (heat - heat.min()) / spread if spread > 0 else np.zeros_like(heat)
-    colors = (mpl.colormaps["jet"](heat)[:, :, :3] * 255).round()
+    colors = _jet(heat)
     if img is not None:
         if img.shape[:2] != heat.shape:
             raise DrawingError(f"the map is {heat.shape}, but the image is {img.shape[:2]}")
         colors = (1 - alpha) * checked_rgb(img) + alpha * colors
     return colors.round().astype(np.uint8)
+
+
+def _jet(heat: np.ndarray) -> np.ndarray:
+    """Colours of OpenCV's JET for values from 0 to 1, in 256 steps: RGB from 0 to 255."""
+    steps = np.floor(heat * 255)[..., None]
+    return np.rint(np.clip(382.5 - np.abs(4 * steps - (765, 510, 255)), 0, 255))
 
 
 def _of_one_size(
