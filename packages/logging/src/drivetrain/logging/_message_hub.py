@@ -125,6 +125,21 @@ class MessageHub(ManagerMixin):
             self._open(key, resumed=True)
         return self._inbox
 
+    def facts_for(self, *keys: str) -> dict[str, Any]:
+        """Return where to put facts, for who sets some in each of many iterations.
+
+        ``facts[key] = value`` is then what ``update_info(key, value)`` does.
+
+        Args:
+            *keys: Names of facts that ``state_dict`` includes.
+
+        Raises:
+            ResumeFlagError: If one was set with ``resumed=False`` before.
+        """
+        for key in keys:
+            self._set_resumed(key, True)
+        return self._runtime_info
+
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append to several histories.
 

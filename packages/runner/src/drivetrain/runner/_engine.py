@@ -117,12 +117,13 @@ class Engine(RunState):
         self.visualizer.add_config(cfg)
         self.log_processor = self.build_log_processor(log_processor)
         self._hook_list = HookList(
+            self,
             {
-                "before_train": _ask_hooks_again,
+                "before_train": _bind_hooks_again,
                 "after_train_iter": _finish_iter,
                 "after_train_epoch": _finish_epoch,
                 "after_val": _finish_validation,
-            }
+            },
         )
         self.register_hooks(default_hooks, custom_hooks)
         if self.distributed:
@@ -480,8 +481,8 @@ class Engine(RunState):
             self.cfg.dump(os.path.join(self.work_dir, name), strict=False)
 
 
-def _ask_hooks_again(runner: Engine) -> None:
-    """Let hooks say anew at which points they have nothing to do: a training begins."""
+def _bind_hooks_again(runner: Engine) -> None:
+    """Let hooks look anew at what stays the same: a training begins."""
     runner._hook_list.at.clear()
 
 

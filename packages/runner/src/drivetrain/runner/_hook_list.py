@@ -40,11 +40,16 @@ def raise_with_hook(
     raise err
 
 
-def _idles_at(hook: Hook, point: str) -> bool:
-    """What the hook says of it, where it knows: not of a method that a subclass overrides."""
-    speaker = next(cls for cls in type(hook).__mro__ if "idles_at" in vars(cls))
-    known = vars(speaker).get(point) is getattr(type(hook), point, None)
-    return known and point not in vars(hook) and hook.idles_at(point)
+def _bound_at(hook: Hook, point: str, runner: Any) -> Callable[..., None] | None:
+    """What ``hook.bound_at`` says, unless a subclass or an object has a method of its own."""
+    speaker = next(cls for cls in type(hook).__mro__ if "bound_at" in vars(cls))
+    is_its_own = vars(speaker).get(point) is getattr(type(hook), point, None)
+    if not is_its_own or point in vars(hook):
+        return getattr(hook, point)
+    method: Any = hook.bound_at(point, runner)
+    if method is not None and not hasattr(method, "__self__"):
+        method.__self__ = hook  # errors name the hook
+    return method
 
 
 class BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
@@ -53,38 +58,42 @@ class BoundMethods(dict[str, tuple[Callable[..., None], ...]]):
     An iteration pays for those and for nothing else, not even for a call that looks them up.
     """
 
-    def __init__(self, hooks: list[Hook], first: dict[str, Callable[..., None]]) -> None:
+    def __init__(
+        self, hooks: list[Hook], runner: Any, first: dict[str, Callable[..., None]]
+    ) -> None:
         super().__init__()
         self._hooks = hooks
+        self._runner = runner
         self._first = first
 
     def __missing__(self, point: str) -> tuple[Callable[..., None], ...]:
-        methods = tuple(
-            getattr(hook, point)
-            for hook in self._hooks
-            if reacts_at(hook, point) and not _idles_at(hook, point)
-        )
+        methods = [
+            _bound_at(hook, point, self._runner) for hook in self._hooks if reacts_at(hook, point)
+        ]
         if point in self._first:
-            methods = (self._first[point], *methods)
-        self[point] = methods
-        return methods
+            methods.insert(0, self._first[point])
+        self[point] = tuple(method for method in methods if method is not None)
+        return self[point]
 
 
 class HookList:
     """Hooks in order of priority, stable among equals.
 
     Args:
+        runner: The runner that calls them.
         first: For some points, a function of the engine's to call before any hook.
 
     Attributes:
         at: By point, the methods to call there, in order.
     """
 
-    def __init__(self, first: Mapping[str, Callable[..., None]] | None = None) -> None:
+    def __init__(
+        self, runner: Any = None, first: Mapping[str, Callable[..., None]] | None = None
+    ) -> None:
         self._hooks: list[Hook] = []
         self._priorities: list[int] = []
         self._defaults: dict[str, Hook] = {}
-        self.at = BoundMethods(self._hooks, dict(first or {}))
+        self.at = BoundMethods(self._hooks, runner, dict(first or {}))
 
     def __iter__(self) -> Iterator[Hook]:
         return iter(self._hooks)

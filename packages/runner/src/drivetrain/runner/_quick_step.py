@@ -8,7 +8,7 @@ model those are most of what an engine costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def _as_written(cls: type, *names: str) -> dict[str, Any]:
 
 _STEP_OF_A_MODEL = _as_written(BaseModel, "train_step")
 _STEP_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "train_step")
+_LOSSES = _as_written(BaseModel, "parse_losses")
 _MOVING = _as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
 _UPDATE = _as_written(
     OptimWrapper,
@@ -105,20 +106,30 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
     inner: Any = model.module if parallel else model
     forward = _forward_of(model) if parallel else inner._run_forward
     preprocess = inner.data_preprocessor
-    only_moves = _only_moves(preprocess)
+    # Moving or converting a model gives its preprocessor another device: then it is asked again.
+    home = preprocess.device if _passes_cpu_tensors(preprocess) else None
+    plain_losses = _keeps(inner, _LOSSES)
 
     def train_step(data: Any) -> dict[str, Tensor]:
-        if only_moves and preprocess.passes_cpu_tensors:
-            kind = type(data)
-            parts = data.values() if kind is dict else data if kind in (list, tuple) else (None,)
+        kind = type(data)
+        if home is not None and home is preprocess._device:
+            parts = data if kind is list or kind is tuple else _values(data, kind)
             for part in parts:
                 if type(part) is not Tensor or not part.is_cpu:
                     data = preprocess(data, True)
                     break
         else:
             data = preprocess(data, True)
-        loss, log_vars = inner.parse_losses(forward(data, mode="loss"))
-        if type(loss) is not Tensor or loss.ndim or getattr(loss, "num_samples", None) is not None:
+        losses = forward(data, mode="loss")
+        loss = losses.get("loss") if plain_losses and type(losses) is dict else None
+        if type(loss) is Tensor and len(losses) == 1 and not loss.ndim:
+            log_vars = {"loss": loss.detach()}
+        else:
+            loss, log_vars = inner.parse_losses(losses)
+            if type(loss) is not Tensor or loss.ndim:
+                optim_wrapper.update_params(loss)
+                return log_vars
+        if getattr(loss, "num_samples", None) is not None:
             optim_wrapper.update_params(loss)
             return log_vars
         if optim_wrapper.check_loss and loss.is_cpu:
@@ -142,13 +153,19 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
     return train_step
 
 
-def _only_moves(preprocessor: Any) -> bool:
-    """Whether a data preprocessor does nothing but move what is not in place."""
+def _values(data: Any, kind: type) -> Iterable[Any]:
+    """The parts of a batch; what is none counts as a part that has to be looked at."""
+    return data.values() if kind is dict else (None,)
+
+
+def _passes_cpu_tensors(preprocessor: Any) -> bool:
+    """Whether a data preprocessor would only move tensors, and leave those on the CPU there."""
     return (
         isinstance(preprocessor, BaseDataPreprocessor)
         and _keeps(preprocessor, _MOVING)
         and not preprocessor._forward_hooks
         and not preprocessor._forward_pre_hooks
+        and preprocessor.passes_cpu_tensors
     )
 
 

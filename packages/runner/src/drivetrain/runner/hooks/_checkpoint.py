@@ -157,9 +157,11 @@ class CheckpointHook(Hook):
         self._saves = BackgroundSaves(self._folder) if in_background else None
         runner.logger.info(f"Checkpoints will be saved to {self.out_dir}.")
 
-    def idles_at(self, point: str) -> bool:
-        """Whether iterations pass by: epochs are counted, and no save in the background fails."""
-        return point == "after_train_iter" and self.by_epoch and self._saves is None
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """Nothing after an iteration where epochs are counted, and no save may fail meanwhile."""
+        if point == "after_train_iter" and self.by_epoch and self._saves is None:
+            return None
+        return super().bound_at(point, runner)
 
     def after_train_iter(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -57,15 +57,18 @@ class Hook:
     priority: ClassVar[int | str] = "NORMAL"
     stages: ClassVar[tuple[str, ...]] = tuple(STAGES)
 
-    def idles_at(self, point: str) -> bool:
-        """Whether this hook, as it is configured, has nothing to do at a point of this training.
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """What the engine calls at a point, in place of this class's method for it.
 
-        Asked once for each point, after ``before_train``: the engine then does not call it there.
+        Asked once for each training, after ``before_train``. A hook that acts in each iteration can
+        return a function that has looked up what stays the same, and None where it has nothing to
+        do. It holds for the methods of the class that defines it, not for those of a subclass.
 
         Args:
             point: A point at which this class has a method, such as ``after_train_iter``.
+            runner: The runner.
         """
-        return False
+        return getattr(self, point)
 
     def before_run(self, runner: Engine) -> None:
         """Before anything else of a run, model and optimizer being ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,6 @@ class IterTimerHook(Hook):
         self._iters_left = 0
         self._eval_s = 0.0
         self._eval_batches = 0
-        self._hub: Any = None
-        self._inbox: Any = None
 
     def before_train(self, runner: Engine) -> None:
         """Count from here: what ran before a resume says nothing about this machine's pace."""
@@ -47,10 +46,7 @@ class IterTimerHook(Hook):
 
     def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """The batch is here: what passed since the last iteration was waiting for it."""
-        hub = runner.message_hub
-        if hub is not self._hub:
-            self._hub, self._inbox = hub, hub.inbox_for("train/data_time", "train/time")
-        self._inbox.append(("train/data_time", perf_counter() - self._iter_end_s, 1))
+        self._arrival(runner)(runner, batch_idx)
 
     def after_train_iter(
         self,
@@ -60,15 +56,44 @@ class IterTimerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Record the whole iteration, and how long the rest will take at the mean pace."""
-        now_s = perf_counter()
-        elapsed_s = now_s - self._iter_end_s
-        self._iter_end_s = now_s
-        self._train_s += elapsed_s
-        self._train_iters += 1
-        self._iters_left -= 1
+        self._end(runner)(runner, batch_idx)
+
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """The two above, with the places that they write to looked up once."""
+        if point == "before_train_iter":
+            return self._arrival(runner)
+        if point == "after_train_iter":
+            return self._end(runner)
+        return super().bound_at(point, runner)
+
+    def _arrival(self, runner: Engine) -> Callable[..., None]:
+        append = runner.message_hub.inbox_for("train/data_time").append
+
+        def arrive(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
+            append(("train/data_time", perf_counter() - self._iter_end_s, 1))
+
+        return arrive
+
+    def _end(self, runner: Engine) -> Callable[..., None]:
         hub = runner.message_hub
-        hub.update_scalar("train/time", elapsed_s)
-        hub.update_info("eta", self._train_s / self._train_iters * self._iters_left)
+        append, facts = hub.inbox_for("train/time").append, hub.facts_for("eta")
+
+        def end(
+            runner: Engine,
+            batch_idx: int,
+            data_batch: Batch = None,
+            outputs: dict[str, Any] | None = None,
+        ) -> None:
+            now_s = perf_counter()
+            elapsed_s = now_s - self._iter_end_s
+            self._iter_end_s = now_s
+            self._train_s = train_s = self._train_s + elapsed_s
+            self._train_iters = train_iters = self._train_iters + 1
+            self._iters_left = iters_left = self._iters_left - 1
+            append(("train/time", elapsed_s, 1))
+            facts["eta"] = train_s / train_iters * iters_left
+
+        return end
 
     def before_val_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """As for training."""

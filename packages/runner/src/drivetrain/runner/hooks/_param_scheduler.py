@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.registry import HOOKS
@@ -34,9 +34,11 @@ class ParamSchedulerHook(Hook):
         self._per_epoch = tuple(s for s in plain if s.by_epoch)
         self._per_validation = tuple(s for s in schedulers if getattr(s, "need_val_args", False))
 
-    def idles_at(self, point: str) -> bool:
-        """Whether no scheduler counts iterations: then they pass it by."""
-        return point == "after_train_iter" and not self._per_iter
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """Nothing after an iteration where no scheduler counts them."""
+        if point == "after_train_iter" and not self._per_iter:
+            return None
+        return super().bound_at(point, runner)
 
     def after_train_iter(
         self,

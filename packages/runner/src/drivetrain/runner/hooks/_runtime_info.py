@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from drivetrain.logging import FULL, MessageHub
+from drivetrain.optim import BaseOptimWrapper
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
 
@@ -24,11 +26,6 @@ class RuntimeInfoHook(Hook):
     """
 
     priority = "VERY_HIGH"
-
-    def __init__(self) -> None:
-        self._hub: Any = None
-        self._inbox: Any = None
-        self._keys: dict[str, str] = {}  # name of a scalar, and the one that it has in the hub
 
     def before_run(self, runner: Engine) -> None:
         """Publish what identifies the run."""
@@ -59,15 +56,7 @@ class RuntimeInfoHook(Hook):
 
     def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """Publish the iteration that begins and the learning rates that it will use."""
-        hub = runner.message_hub
-        hub.update_info("iter", runner.iter)
-        keys = self._keys if hub is self._hub else self._begin(hub)
-        for name, rates in runner.optim_wrapper.get_lr().items():
-            key, rate = keys.get(name) or self._open(name), rates[0]
-            if type(rate) is float:
-                self._inbox.append((key, rate, 1))
-            else:
-                hub.update_scalar(key, rate)
+        _announcer(runner, runner)(runner, batch_idx)
 
     def after_train_iter(
         self,
@@ -77,28 +66,15 @@ class RuntimeInfoHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Hand the model's log values over; those that are on another device stay there."""
-        if not outputs:
-            return
-        hub = runner.message_hub
-        keys = self._keys if hub is self._hub else self._begin(hub)
-        for name, value in outputs.items():
-            key = keys.get(name) or self._open(name)
-            if type(value) is torch.Tensor and value.is_cpu and not value.ndim:
-                number: Any = value.tolist()
-                self._inbox.append((key, float(number), 1))
-            else:
-                hub.update_scalar(key, value)
-        if len(self._inbox) >= FULL:
-            hub.settle()
+        _reporter(runner)(runner, batch_idx, outputs=outputs)
 
-    def _begin(self, hub: MessageHub) -> dict[str, str]:
-        self._hub, self._keys, self._inbox = hub, {}, hub.inbox_for()
-        return self._keys
-
-    def _open(self, name: str) -> str:
-        key = self._keys[name] = f"train/{name}"
-        self._hub.inbox_for(key)
-        return key
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """The two above, with the places that they write to looked up once."""
+        if point == "before_train_iter":
+            return _announcer(runner, runner.train_loop)
+        if point == "after_train_iter":
+            return _reporter(runner)
+        return super().bound_at(point, runner)
 
     def before_val(self, runner: Engine) -> None:
         """Publish that a validation runs."""
@@ -135,3 +111,61 @@ def _is_scalar(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.size == 1
     return isinstance(value, (int, float, np.number))
+
+
+class _TrainKeys(dict[str, str]):
+    """By name of a scalar, the one that it has in a message hub; opened there when first asked."""
+
+    def __init__(self, hub: MessageHub) -> None:
+        super().__init__()
+        self._hub = hub
+
+    def __missing__(self, name: str) -> str:
+        key = self[name] = f"train/{name}"
+        self._hub.inbox_for(key)
+        return key
+
+
+def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
+    hub = runner.message_hub
+    facts, append, keys = hub.facts_for("iter"), hub.inbox_for().append, _TrainKeys(hub)
+    # Asking for the rates of all groups to take that of the first is most of the time here.
+    plain = type(runner.optim_wrapper).get_lr is BaseOptimWrapper.get_lr
+
+    def announce(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
+        facts["iter"] = position.iter
+        optim_wrapper = runner.optim_wrapper
+        if plain and optim_wrapper.base_param_settings is None:
+            rate = optim_wrapper.optimizer.param_groups[0]["lr"]
+            if type(rate) is float:
+                append((keys["lr"], rate, 1))
+                return
+        for name, rates in optim_wrapper.get_lr().items():
+            hub.update_scalar(keys[name], rates[0])
+
+    return announce
+
+
+def _reporter(runner: Engine) -> Callable[..., None]:
+    hub = runner.message_hub
+    inbox, keys, tensor = hub.inbox_for(), _TrainKeys(hub), torch.Tensor
+    append = inbox.append
+
+    def report(
+        runner: Engine,
+        batch_idx: int,
+        data_batch: Batch = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        if not outputs:
+            return
+        for name, value in outputs.items():
+            if type(value) is tensor and value.is_cpu and not value.ndim:
+                number: Any = value.tolist()
+                append((keys[name], float(number), 1))
+            else:
+                hub.update_scalar(keys[name], value)
+        if len(inbox) >= FULL:
+            hub.settle()
+
+    return report
