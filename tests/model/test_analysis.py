@@ -245,10 +245,28 @@ def test_zero_can_be_hidden() -> None:
 def test_what_cannot_be_analyzed_is_explained() -> None:
     with pytest.raises(AnalysisError, match="give input_shape or inputs"):
         get_model_complexity_info(Net())
+    with pytest.raises(AnalysisError, match="not both"):
+        get_model_complexity_info(Net(), (10,), inputs=torch.ones(1, 10))
     with pytest.raises(AnalysisError, match=r"Net failed on \(a tensor of shape \(1, 3\)\)"):
         get_model_complexity_info(Net(), (3,))
     with pytest.raises(AnalysisError, match=r"no module 'inner.fc3'. Did you mean 'inner.fc"):
         FlopAnalyzer(Net(), torch.ones(1, 10)).total("inner.fc3")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_costs_the_same_in_both_modes(training) -> None:
+    """By hand: 5 tokens of 8 channels, 4 projections, 2 heads, a hidden layer of 16."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).train(training)
+    flops = FlopAnalyzer(layer, torch.randn(1, 5, 8))
+    projections, attention, hidden, norms = (
+        4 * 5 * 8 * 8,
+        2 * 5 * 5 * 8,
+        2 * 5 * 8 * 16,
+        2 * 5 * 8 * 5,
+    )
+    assert flops.total() == projections + attention + hidden + norms
+    assert flops.total("self_attn") == projections + attention
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_a_negative_length_is_refused() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -169,7 +170,7 @@ class CostAnalyzer(ABC):
         ]
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         try:
-            with torch.random.fork_rng(), torch.no_grad(), recorder:
+            with torch.random.fork_rng(), torch.no_grad(), _without_fused_attention(), recorder:
                 _call(self.model, self.inputs)
         except Exception as err:
             raise AnalysisError(
@@ -209,6 +210,17 @@ class ActivationAnalyzer(CostAnalyzer):
     def default_formula(self, operation: Any) -> Formula | None:
         """Return how to count an operation of torch; ``None``: not at all."""
         return activation_formula(operation)
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Let ``nn.MultiheadAttention`` in eval mode run as the operations that formulas know."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _call(model: nn.Module, inputs: Any) -> None:

@@ -36,7 +36,7 @@ def get_model_complexity_info(
         input_shape: Shape of one sample, such as ``(3, 224, 224)``; a batch of one random sample is
             used. A tuple of shapes for several inputs.
         inputs: What to call the model with: a tensor, a tuple or list of arguments, or a dict.
-            Where it is given, ``input_shape`` is ignored, as in the reference engine.
+            Instead of ``input_shape``.
         show_table: Also make the table.
         show_arch: Also make the printed form of the model with its costs.
 
@@ -45,7 +45,7 @@ def get_model_complexity_info(
         and ``out_arch``, empty where not asked for.
 
     Raises:
-        AnalysisError: If there is neither ``input_shape`` nor ``inputs``, a length is
+        AnalysisError: If not exactly one of ``input_shape`` and ``inputs`` is given, a length is
             negative, or the model fails.
 
     Example:
@@ -53,9 +53,9 @@ def get_model_complexity_info(
         >>> info["flops"], info["activations"], info["params"]
         (17280, 640, 280)
     """
+    if (inputs is None) == (input_shape is None):
+        raise AnalysisError("get_model_complexity_info: give input_shape or inputs, and not both")
     if inputs is None:
-        if input_shape is None:
-            raise AnalysisError("get_model_complexity_info: give input_shape or inputs")
         inputs = _random_inputs(model, input_shape)
     flops, activations = FlopAnalyzer(model, inputs), ActivationAnalyzer(model, inputs)
     values = {
