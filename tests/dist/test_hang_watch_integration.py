@@ -103,6 +103,11 @@ def test_the_rank_that_hangs_is_named_with_phase_time_and_stack(hanging) -> None
     )
     assert "rank 0 waits for it: in training, phase collective (all_reduce)" in text
     assert "in __getitem__\n    time.sleep(1000)" in text
+    if hasattr(torch._C._distributed_c10d, "_dump_fr_trace_json"):
+        # Of the flight recorder: rank 1 is one collective behind, which rank 0 waits in.
+        of_rank_1, of_rank_0 = re.findall(r"Last collectives of rank [10]: (.*)", text)
+        assert re.search(r"#3 gloo:all_reduce \[\[1\]\] finished$", of_rank_1)
+        assert re.search(r"#4 gloo:all_reduce \[\[1\]\] scheduled$", of_rank_0)
     assert blamed.returncode == 1
     assert "rank 1 failed (TimeoutError: rank 1 of 2 hangs" in waiting.communicate(timeout=60)[1]
 
