@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -507,3 +508,19 @@ def test_a_strategy_that_was_made_already_says_which_arguments_it_does_not_get(
     assert "Not used: work_dir, randomness. The strategy is an object" in log
     quiet = FlexibleRunner(classifier(), strategy=SingleDeviceStrategy(work_dir=own), work_dir=own)
     assert "Not used" not in next(Path(quiet.log_dir).glob("*.log")).read_text()
+
+
+def test_both_runners_show_all_their_arguments_and_share_their_defaults() -> None:
+    runner, flexible = (inspect.signature(cls).parameters for cls in (Runner, FlexibleRunner))
+    assert list(runner)[:3] == ["model", "work_dir", "train_dataloader"]
+    assert flexible.keys() - runner.keys() == {"strategy", "compile"}
+    assert runner.keys() <= flexible.keys()
+    differing = {n for n in runner if runner[n].default != flexible[n].default}
+    assert differing == {"work_dir", "launcher"}
+    assert {p.kind for n, p in flexible.items() if n != "model"} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_an_argument_that_no_runner_has_is_refused(classifier) -> None:
+    for build in (Runner, FlexibleRunner):
+        with pytest.raises(TypeError, match="traincfg"):
+            build(classifier(), work_dir="unused", traincfg={})

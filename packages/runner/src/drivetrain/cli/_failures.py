@@ -29,17 +29,7 @@ INTERRUPTED = 128 + signal.SIGINT
 _CHECKING_PACKAGES = ("drivetrain.config", "drivetrain.registry", "drivetrain.runner")
 
 #: So do these, of packages that do not check configs otherwise.
-_WRONG_INPUT = (
-    "WorkDirError",
-    "StrategyConfigError",
-    "UnknownBackendError",
-    "CheckpointNotFoundError",
-    "CheckpointCorruptError",
-    "CheckpointContentError",
-    "UnsafeCheckpointError",
-    "UnknownSchemeError",
-    "StateDictMismatchError",
-)
+_WRONG_INPUT = ("WorkDirError", "CheckpointNotFoundError", "StrategyConfigError")
 
 #: A failure whose message was written to be read: it says where, what and what to do.
 _EXPLAINED_BUILTINS = (OSError, ImportError)

@@ -14,14 +14,21 @@ from typing import Any
 
 import click
 
-from drivetrain.checkpoint import CheckpointFolder
+from drivetrain.checkpoint import (
+    CheckpointContentError,
+    CheckpointCorruptError,
+    CheckpointFolder,
+    StateDictMismatchError,
+    UnknownSchemeError,
+    UnsafeCheckpointError,
+)
 from drivetrain.cli._arguments import (
     command_prefix,
     default_work_dir,
     load_config,
     short_path,
 )
-from drivetrain.cli._failures import exit_code_of, is_debug, is_explained, message_of
+from drivetrain.cli._failures import USAGE, exit_code_of, is_debug, is_explained, message_of
 from drivetrain.cli._report import RunReport
 from drivetrain.cli._strategy import use_strategy
 from drivetrain.config import Config
@@ -32,11 +39,22 @@ from drivetrain.dist import (
     is_main_process,
     record_failure,
 )
+from drivetrain.fileio import UnknownBackendError
 from drivetrain.registry import RUNNERS
 from drivetrain.runner import NothingToResumeError, Runner, RunnerConfigError, TrainingInterrupted
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner.hooks import InterruptHook, ProgressHook
 from drivetrain.runner.hooks._hook import Hook
+
+#: What the file that a run was told to begin with may turn out to be.
+_NO_CHECKPOINT = (
+    CheckpointCorruptError,
+    CheckpointContentError,
+    UnsafeCheckpointError,
+    UnknownSchemeError,
+    UnknownBackendError,
+    StateDictMismatchError,
+)
 
 
 def run_training(
@@ -106,6 +124,8 @@ def failures_recorded() -> Iterator[None]:
     except (KeyboardInterrupt, TrainingInterrupted):
         raise
     except Exception as err:
+        if isinstance(err, _NO_CHECKPOINT):
+            err.exit_code = USAGE  # type: ignore[union-attr]  # exit_code_of looks for it
         code, debug = exit_code_of(err), is_debug(click.get_current_context().find_root().obj)
         text = message_of(err) if is_explained(err) and not debug else None
         is_first = record_failure(err, exit_code=code, text=text)

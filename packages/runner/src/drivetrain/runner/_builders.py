@@ -12,7 +12,7 @@ from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.visualization import Visualizer
 
 if TYPE_CHECKING:
-    from drivetrain.runner._engine import Engine
+    from drivetrain.runner._run_parts import RunParts
 
 Node = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def build_visualizer(visualizer: Visualizer | Node | None, name: str, save_dir: 
         return VISUALIZERS.build({"type": "Visualizer", **defaults, **(visualizer or {})})
 
 
-def build_train_loop(loop: BaseLoop | Node, runner: Engine, dataloader: Any) -> BaseLoop:
+def build_train_loop(loop: BaseLoop | Node, runner: RunParts, dataloader: Any) -> BaseLoop:
     """A training loop from itself or from ``train_cfg``, which gives ``type`` or ``by_epoch``."""
     if isinstance(loop, BaseLoop):
         return loop
@@ -67,7 +67,7 @@ def build_train_loop(loop: BaseLoop | Node, runner: Engine, dataloader: Any) -> 
 
 
 def build_eval_loop(
-    mode: str, loop: BaseLoop | Node, runner: Engine, dataloader: Any, evaluator: Any
+    mode: str, loop: BaseLoop | Node, runner: RunParts, dataloader: Any, evaluator: Any
 ) -> BaseLoop:
     """A validation or test loop (``mode``) from itself or a config; ``type`` may be left out."""
     if isinstance(loop, BaseLoop):
@@ -84,7 +84,7 @@ def build_eval_loop(
         return LOOPS.build(node, default_args=parts)
 
 
-def _loader(runner: Engine, stage: str, dataloader: Any) -> Any:
+def _loader(runner: RunParts, stage: str, dataloader: Any) -> Any:
     if not isinstance(dataloader, dict):
         return dataloader
     with building(f"{stage}_dataloader"):

@@ -6,8 +6,11 @@ processes, precision and state belong to the strategy.
 
 from __future__ import annotations
 
+import copy
+import inspect
 import os
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,94 +18,94 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from drivetrain.config import Config
-from drivetrain.dataset import build_dataloader
 from drivetrain.dist import check_same_settings, is_main_process
 from drivetrain.dist.strategy import BaseStrategy
-from drivetrain.evaluator import Evaluator, build_evaluator
-from drivetrain.logging import MessageHub, MMLogger
+from drivetrain.evaluator import Evaluator
 from drivetrain.registry import DefaultScope, building
-from drivetrain.runner import _builders
+from drivetrain.runner._arguments import arguments_in, as_config, config_stem, resume_source
 from drivetrain.runner._base_loop import BaseLoop, length_of
-from drivetrain.runner._config_check import locator
-from drivetrain.runner._errors import MissingPartError
+from drivetrain.runner._config_check import check_config, locator
+from drivetrain.runner._errors import MissingPartError, RunnerConfigError
 from drivetrain.runner._eval_loops import TestLoop, ValLoop
 from drivetrain.runner._hook_list import HookList, raise_with_hook
 from drivetrain.runner._log_file import log_to_file
 from drivetrain.runner._log_processor import LogProcessor
 from drivetrain.runner._priority import Priority
 from drivetrain.runner._resume_rules import settings_of
-from drivetrain.runner._run_facts import is_built
-from drivetrain.runner._run_state import RunState
-from drivetrain.runner._stage_parts import STAGE_PARTS, check_parts
+from drivetrain.runner._run_parts import RunParts
+from drivetrain.runner._stage_parts import check_parts
 from drivetrain.runner._train_loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from drivetrain.runner.hooks._heartbeat import HeartbeatHook
 from drivetrain.runner.hooks._hook import OF_ITERATIONS, Hook
 from drivetrain.visualization import Visualizer
 
+Node = dict[str, Any]
 
-class Engine(RunState):
-    """Holds the pieces of a run and lets them work; not meant to be constructed by itself.
 
-    Args:
-        strategy: Owner of devices, processes, precision and state.
-        model: A model, or the config of one.
-        parts: The parts of the stages and the scheduler, by the names in ``STAGE_PARTS`` and
-            ``param_scheduler``.
-        cfg: The whole config.
-        default_hooks: Hooks merged over the default ones.
-        custom_hooks: Further hooks.
-        data_preprocessor: Put into a model config that has none.
-        load_from: Checkpoint to load weights from, or to resume from.
-        resume: Go on from a checkpoint: ``load_from``, or else the newest in the work dir.
-        log_processor: A log processor, or the config of one.
-        visualizer: A visualizer, or the config of one.
-        default_scope: Scope in which names of components are looked up first.
-        compile: Whether to compile the model; as a dict, options of ``torch.compile``, and which
-            method (``target``) or which parts (``blocks``): see ``BaseStrategy.prepare``.
+class Engine(RunParts):
+    """Holds the pieces of a run and lets them work; what its arguments mean stands at ``Runner``.
+
+    A face of the engine says which strategy its arguments stand for, and whether to compile.
     """
 
     def __init__(
         self,
-        strategy: BaseStrategy,
-        model: nn.Module | dict[str, Any],
-        parts: Mapping[str, Any],
-        *,
-        cfg: Config,
-        default_hooks: dict[str, Hook | dict[str, Any] | None] | None = None,
-        custom_hooks: list[Hook | dict[str, Any]] | None = None,
-        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        model: nn.Module | Node,
+        work_dir: str,
+        train_dataloader: DataLoader | Node | None = None,
+        val_dataloader: DataLoader | Node | None = None,
+        test_dataloader: DataLoader | Node | None = None,
+        train_cfg: BaseLoop | Node | None = None,
+        val_cfg: BaseLoop | Node | None = None,
+        test_cfg: BaseLoop | Node | None = None,
+        auto_scale_lr: Node | None = None,
+        optim_wrapper: Any = None,
+        param_scheduler: Any = None,
+        val_evaluator: Evaluator | Node | list | None = None,
+        test_evaluator: Evaluator | Node | list | None = None,
+        default_hooks: dict[str, Hook | Node | None] | None = None,
+        custom_hooks: list[Hook | Node] | None = None,
+        data_preprocessor: nn.Module | Node | None = None,
         load_from: str | None = None,
-        resume: bool = False,
-        log_processor: LogProcessor | dict[str, Any] | None = None,
-        visualizer: Visualizer | dict[str, Any] | None = None,
+        resume: bool | str = False,
+        launcher: str = "none",
+        env_cfg: Node | None = None,
+        log_processor: LogProcessor | Node | None = None,
+        log_level: int | str = "INFO",
+        visualizer: Visualizer | Node | None = None,
         default_scope: str | None = "drivetrain",
-        compile: bool | dict[str, Any] = False,
+        randomness: Node | None = None,
+        experiment_name: str | None = None,
+        cfg: Config | Node | None = None,
     ) -> None:
-        check_parts(parts)
-        if not isinstance(compile, (bool, dict)):
-            raise TypeError(f"compile is a bool or a dict of options, got {compile!r}")
-        self.cfg = cfg
-        self.strategy = strategy
-        self.setup_env(self._env_cfg)
+        check_parts(locals())
+        self._load_from, self._resume = resume_source(load_from, resume)
+        self.cfg = as_config(cfg)
+        self._compile = self._choose_compile()
+        self.strategy = self._make_strategy(
+            work_dir=str(work_dir),
+            experiment_name=experiment_name or config_stem(self.cfg),
+            env_kwargs={
+                **(env_cfg or {}),
+                "launcher": launcher,
+                "randomness": randomness or {"seed": None},
+            },
+            log_kwargs={"log_level": log_level},
+            auto_scale_lr=auto_scale_lr,
+        )
+        self.setup_env(env_cfg)
         if self.distributed:
-            check_same_settings("config", cfg.to_dict())
+            check_same_settings("config", self.cfg.to_dict())
         self.default_scope: DefaultScope | None = None
         if default_scope is not None:
             name = self._instance_name(DefaultScope)
             self.default_scope = DefaultScope.get_instance(name, scope_name=default_scope)
-        self._train_dataloader = parts.get("train_dataloader")
-        self._val_dataloader = parts.get("val_dataloader")
-        self._test_dataloader = parts.get("test_dataloader")
-        self._train_loop = parts.get("train_cfg")
-        self._val_loop = parts.get("val_cfg")
-        self._test_loop = parts.get("test_cfg")
-        self._val_evaluator = parts.get("val_evaluator")
-        self._test_evaluator = parts.get("test_evaluator")
-        self.optim_wrapper: Any = parts.get("optim_wrapper")
-        self.param_schedulers: Any = parts.get("param_scheduler")
-        self._compile = compile
-        self._load_from = None if load_from is None else str(load_from)
-        self._resume = resume
+        self._train_dataloader = train_dataloader
+        self._val_dataloader = val_dataloader
+        self._test_dataloader = test_dataloader
+        self._train_loop, self._val_loop, self._test_loop = train_cfg, val_cfg, test_cfg
+        self._val_evaluator, self._test_evaluator = val_evaluator, test_evaluator
+        self.optim_wrapper, self.param_schedulers = optim_wrapper, param_scheduler
         self._has_loaded = False
         self.settings: dict[str, Any] = {}
         self._random_states: list[Any] | None = None
@@ -114,7 +117,7 @@ class Engine(RunState):
 
         self.message_hub = self.build_message_hub()
         self.visualizer = self.build_visualizer(visualizer)
-        self.visualizer.add_config(cfg)
+        self.visualizer.add_config(self.cfg)
         self.log_processor = self.build_log_processor(log_processor)
         self._hook_list = HookList(
             self,
@@ -130,152 +133,32 @@ class Engine(RunState):
             self.register_hook(HeartbeatHook())
         self._log_surroundings()
         self.dump_config()
+        self.model = self._first_model(self.model)
 
-    # ---------------------------------------------------------------- loops and their data
+    def _first_model(self, model: nn.Module | Node) -> nn.Module | Node:
+        """What a runner has as its model until it is needed."""
+        return model
 
-    @property
-    def train_loop(self) -> Any:
-        """The training loop."""
-        if not is_built(self._train_loop):
-            self._require("train")
-            self._train_loop = self.build_train_loop(self._train_loop)
-        return self._train_loop
+    @abstractmethod
+    def _make_strategy(self, **arguments: Any) -> BaseStrategy:
+        """The owner of devices, processes, precision and state, not set up yet."""
 
-    @property
-    def val_loop(self) -> Any:
-        """The validation loop, or None where there is no validation."""
-        if self._val_loop is None:
-            return None
-        if not is_built(self._val_loop):
-            self._val_loop = self.build_val_loop(self._val_loop)
-        return self._val_loop
+    @abstractmethod
+    def _choose_compile(self) -> bool | dict[str, Any]:
+        """Whether to compile the model, and how: see ``BaseStrategy.prepare``."""
 
-    @property
-    def test_loop(self) -> Any:
-        """The test loop, or None where there is no test."""
-        if self._test_loop is None:
-            return None
-        if not is_built(self._test_loop):
-            self._test_loop = self.build_test_loop(self._test_loop)
-        return self._test_loop
-
-    @property
-    def train_dataloader(self) -> DataLoader:
-        """The loader of the training data."""
-        return self.train_loop.dataloader
-
-    @property
-    def val_dataloader(self) -> DataLoader:
-        """The loader of the validation data."""
-        return self.val_loop.dataloader
-
-    @property
-    def test_dataloader(self) -> DataLoader:
-        """The loader of the test data."""
-        return self.test_loop.dataloader
-
-    @property
-    def val_evaluator(self) -> Evaluator:
-        """The evaluator of the validation."""
-        return self.val_loop.evaluator
-
-    @property
-    def test_evaluator(self) -> Evaluator:
-        """The evaluator of the test."""
-        return self.test_loop.evaluator
-
-    #: What the arguments say about processes, devices and limits.
-    _env_cfg: dict[str, Any] | None = None
-
-    def setup_env(self, env_cfg: dict[str, Any] | None) -> None:
-        """Join the other processes, seed, make the log folder and open the log.
-
-        Called when the runner is made; a subclass may do more before or after it.
-
-        Args:
-            env_cfg: What the runner was given; its strategy has it already.
-        """
-        self.strategy.setup()
-
-    def set_randomness(
-        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
-    ) -> None:
-        """Seed all random generators of this process.
-
-        Args:
-            seed: The seed; None draws one, the same on all ranks.
-            diff_rank_seed: Add the rank to it.
-            deterministic: Use deterministic algorithms only.
-        """
-        self.strategy.set_randomness(seed, diff_rank_seed, deterministic)
-
-    def build_logger(
-        self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any
-    ) -> MMLogger:
-        """A logger for this run, besides the one that it has.
-
-        Args:
-            log_level: Lowest level that is logged.
-            log_file: Path of a file; by default one in the folder of the run's logs.
-            **kwargs: Further arguments of ``MMLogger``.
-        """
-        path = log_file or os.path.join(self.log_dir, f"{self.timestamp}.log")
-        node = {"name": self._instance_name(MMLogger), "file_mode": "a", **kwargs}
-        return MMLogger.get_instance(log_file=path, log_level=log_level, **node)
-
-    @staticmethod
-    def build_dataloader(
-        dataloader: DataLoader | dict[str, Any],
-        seed: int | None = None,
-        diff_rank_seed: bool = False,
-    ) -> DataLoader:
-        """A loader from itself or from a config; see ``drivetrain.dataset.build_dataloader``."""
-        return build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
-
-    def build_evaluator(self, evaluator: Any) -> Evaluator:
-        """An evaluator from itself, from metrics, or from a config."""
-        return build_evaluator(evaluator)
-
-    def build_train_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
-        """A training loop from itself or from a config."""
-        return _builders.build_train_loop(loop, self, self._train_dataloader)
-
-    def build_val_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
-        """A validation loop from itself or from a config."""
-        return _builders.build_eval_loop(
-            "val", loop, self, self._val_dataloader, self._val_evaluator
-        )
-
-    def build_test_loop(self, loop: BaseLoop | Mapping[str, Any]) -> BaseLoop:
-        """A test loop from itself or from a config."""
-        return _builders.build_eval_loop(
-            "test", loop, self, self._test_dataloader, self._test_evaluator
-        )
-
-    def build_log_processor(
-        self, log_processor: LogProcessor | dict[str, Any] | None
-    ) -> LogProcessor:
-        """A log processor from itself or from a config."""
-        return _builders.build_log_processor(log_processor)
-
-    def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
-        """A visualizer from itself or from a config; by default one that writes local files."""
-        return _builders.build_visualizer(
-            visualizer, self._instance_name(Visualizer), str(self.log_dir)
-        )
-
-    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
-        """The message hub of the run."""
-        node = {"name": self._instance_name(MessageHub), **(message_hub or {})}
-        return MessageHub.get_instance(**node)
-
-    def _instance_name(self, kind: Any) -> str:
-        """A name for a global instance that no earlier run of this process has taken."""
-        name, count = self.experiment_name, 1
-        while kind.check_instance_created(name):
-            count += 1
-            name = f"{self.experiment_name}_{count}"
-        return name
+    @classmethod
+    def _from_cfg(cls, cfg: Config | Node, *, required: Iterable[str], names: Iterable[str]) -> Any:
+        """Build a runner of the arguments ``names`` that a whole config holds."""
+        cfg = copy.deepcopy(as_config(cfg))
+        for key in required:
+            if cfg.get(key) is None:
+                raise RunnerConfigError(
+                    f"{cfg.filename or 'the config'} has no {key!r}, which every runner needs"
+                )
+        if cfg.get("check_config", True):
+            check_config(cfg)
+        return cls(**arguments_in(cfg, names), cfg=cfg)
 
     # ---------------------------------------------------------------- hooks
 
@@ -414,11 +297,6 @@ class Engine(RunState):
         self.call_hook("after_run")
         return metrics
 
-    def _require(self, stage: str) -> None:
-        if getattr(self, f"_{stage}_loop") is None:
-            names = ", ".join(STAGE_PARTS[stage])
-            raise MissingPartError(f"{stage}() needs {names}; this runner was built without them")
-
     def _require_step(self, stage: str) -> None:
         """Refuse a model without the method that the loops of ``stage`` call.
 
@@ -479,6 +357,10 @@ class Engine(RunState):
             name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
             # Not strict: a config that was made in code may hold objects, which show as their repr.
             self.cfg.dump(os.path.join(self.work_dir, name), strict=False)
+
+
+#: Arguments of every runner that a config may hold: all but ``self`` and ``cfg``.
+ENGINE_ARGUMENTS = tuple(inspect.signature(Engine.__init__).parameters)[1:-1]
 
 
 def _bind_hooks_again(runner: Engine) -> None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader
 
 from drivetrain.config import Config
 from drivetrain.dist.strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
-from drivetrain.evaluator import Evaluator
 from drivetrain.registry import RUNNERS, building
-from drivetrain.runner._base_loop import BaseLoop
-from drivetrain.runner._config_check import check_config
-from drivetrain.runner._engine import Engine
+from drivetrain.runner._arguments import as_config, checked_compile
+from drivetrain.runner._engine import ENGINE_ARGUMENTS, Engine
 from drivetrain.runner._errors import RunnerConfigError
-from drivetrain.runner._log_processor import LogProcessor
-from drivetrain.runner.hooks._hook import Hook
-from drivetrain.visualization import Visualizer
 
 Node = dict[str, Any]
 
@@ -76,80 +67,6 @@ class Runner(Engine):
         {'accuracy': 0.99}
     """
 
-    def __init__(
-        self,
-        model: nn.Module | Node,
-        work_dir: str,
-        train_dataloader: DataLoader | Node | None = None,
-        val_dataloader: DataLoader | Node | None = None,
-        test_dataloader: DataLoader | Node | None = None,
-        train_cfg: BaseLoop | Node | None = None,
-        val_cfg: BaseLoop | Node | None = None,
-        test_cfg: BaseLoop | Node | None = None,
-        auto_scale_lr: Node | None = None,
-        optim_wrapper: Any = None,
-        param_scheduler: Any = None,
-        val_evaluator: Evaluator | Node | list | None = None,
-        test_evaluator: Evaluator | Node | list | None = None,
-        default_hooks: dict[str, Hook | Node | None] | None = None,
-        custom_hooks: list[Hook | Node] | None = None,
-        data_preprocessor: nn.Module | Node | None = None,
-        load_from: str | None = None,
-        resume: bool | str = False,
-        launcher: str = "none",
-        env_cfg: Node | None = None,
-        log_processor: LogProcessor | Node | None = None,
-        log_level: int | str = "INFO",
-        visualizer: Visualizer | Node | None = None,
-        default_scope: str | None = "drivetrain",
-        randomness: Node | None = None,
-        experiment_name: str | None = None,
-        cfg: Config | Node | None = None,
-    ) -> None:
-        load_from, resume = resume_source(load_from, resume)
-        full_cfg = as_config(cfg)
-        self._env_cfg = env_cfg
-        strategy = self._strategy_of_launcher(
-            launcher,
-            full_cfg,
-            work_dir=str(work_dir),
-            experiment_name=experiment_name or config_stem(full_cfg),
-            env_kwargs={
-                **(env_cfg or {}),
-                "launcher": launcher,
-                "randomness": randomness or {"seed": None},
-            },
-            log_kwargs={"log_level": log_level},
-            auto_scale_lr=auto_scale_lr,
-        )
-        super().__init__(
-            strategy,
-            model,
-            {
-                "train_dataloader": train_dataloader,
-                "train_cfg": train_cfg,
-                "optim_wrapper": optim_wrapper,
-                "param_scheduler": param_scheduler,
-                "val_dataloader": val_dataloader,
-                "val_cfg": val_cfg,
-                "val_evaluator": val_evaluator,
-                "test_dataloader": test_dataloader,
-                "test_cfg": test_cfg,
-                "test_evaluator": test_evaluator,
-            },
-            cfg=full_cfg,
-            default_hooks=default_hooks,
-            custom_hooks=custom_hooks,
-            data_preprocessor=data_preprocessor,
-            load_from=load_from,
-            resume=resume,
-            log_processor=log_processor,
-            visualizer=visualizer,
-            default_scope=default_scope,
-            compile=full_cfg.get("compile", False),
-        )
-        self.model = self.build_model(self.model)
-
     @classmethod
     def from_cfg(cls, cfg: Config | Node) -> Runner:
         """Build a runner from a whole config; its keys are the arguments of ``Runner``.
@@ -161,28 +78,26 @@ class Runner(Engine):
             CheckError: If the config has unknown types or arguments; names all of them.
             RunnerConfigError: If ``model`` or ``work_dir`` is missing.
         """
-        cfg = copy.deepcopy(as_config(cfg))
-        for key in ("model", "work_dir"):
-            if cfg.get(key) is None:
-                raise RunnerConfigError(
-                    f"{cfg.filename or 'the config'} has no {key!r}, which every runner needs"
-                )
+        cfg = as_config(cfg)
         if cfg.get("strategy") is not None:
             raise RunnerConfigError(
                 "strategy: Runner takes the one that its launcher asks for.\n"
                 "  Write runner_type = 'FlexibleRunner' to choose one, or take `strategy` out."
             )
-        if cfg.get("check_config", True):
-            check_config(cfg)
-        return cls(**arguments_in(cfg, RUNNER_ARGUMENTS), cfg=cfg)
+        return cls._from_cfg(cfg, required=("model", "work_dir"), names=ENGINE_ARGUMENTS)
 
-    @staticmethod
-    def _strategy_of_launcher(launcher: str, cfg: Config, **kwargs: Any) -> BaseStrategy:
+    def _make_strategy(self, **arguments: Any) -> BaseStrategy:
         """One process a device where there is a launcher, else a single one."""
-        if launcher == "none":
-            return SingleDeviceStrategy(**kwargs)
-        wrapper, sync_bn = cfg.get("model_wrapper_cfg"), cfg.get("sync_bn")
-        return DDPStrategy(model_wrapper=wrapper, sync_bn=sync_bn, **kwargs)
+        if arguments["env_kwargs"]["launcher"] == "none":
+            return SingleDeviceStrategy(**arguments)
+        wrapper, sync_bn = self.cfg.get("model_wrapper_cfg"), self.cfg.get("sync_bn")
+        return DDPStrategy(model_wrapper=wrapper, sync_bn=sync_bn, **arguments)
+
+    def _choose_compile(self) -> bool | Node:
+        return checked_compile(self.cfg.get("compile", False))
+
+    def _first_model(self, model: nn.Module | Node) -> nn.Module:
+        return self.build_model(model)
 
     def build_model(self, model: nn.Module | Node) -> nn.Module:
         """The model, from itself or from its config; placed and wrapped when it is first used."""
@@ -241,74 +156,3 @@ class Runner(Engine):
         """
         self.strategy.dispatch_kwargs.update(self._lengths())
         self.strategy.scale_lr(optim_wrapper, auto_scale_lr)
-
-
-#: Arguments of ``Runner`` that a config may hold.
-RUNNER_ARGUMENTS = (
-    "model",
-    "work_dir",
-    "train_dataloader",
-    "val_dataloader",
-    "test_dataloader",
-    "train_cfg",
-    "val_cfg",
-    "test_cfg",
-    "auto_scale_lr",
-    "optim_wrapper",
-    "param_scheduler",
-    "val_evaluator",
-    "test_evaluator",
-    "default_hooks",
-    "custom_hooks",
-    "data_preprocessor",
-    "load_from",
-    "resume",
-    "launcher",
-    "env_cfg",
-    "log_processor",
-    "log_level",
-    "visualizer",
-    "default_scope",
-    "randomness",
-    "experiment_name",
-)
-
-
-def arguments_in(cfg: Config, names: Iterable[str]) -> Node:
-    """The arguments that ``cfg`` gives; None is left to the default, except for the scope."""
-    return {
-        name: cfg[name]
-        for name in names
-        if name in cfg and (cfg[name] is not None or name == "default_scope")
-    }
-
-
-def resume_source(load_from: str | None, resume: bool | str) -> tuple[str | None, bool]:
-    """``load_from``, and whether to resume; ``resume`` may be the path of a checkpoint.
-
-    Raises:
-        RunnerConfigError: If ``resume`` is something else, or both name a checkpoint.
-    """
-    if isinstance(resume, (bool, type(None))):
-        return load_from, bool(resume)
-    if not isinstance(resume, (str, Path)):
-        raise RunnerConfigError(
-            f"resume is True, False or the path of a checkpoint, got {resume!r}"
-        )
-    if load_from is not None:
-        raise RunnerConfigError(
-            f"resume={str(resume)!r} and load_from={load_from!r} name two checkpoints; give one"
-        )
-    return str(resume), True
-
-
-def as_config(cfg: Config | Mapping[str, Any] | None) -> Config:
-    """``cfg`` as a ``Config`` of its own."""
-    if isinstance(cfg, Config):
-        return cfg
-    return Config(dict(cfg or {}))
-
-
-def config_stem(cfg: Config) -> str | None:
-    """Name of the config's file without its ending, or None."""
-    return Path(cfg.filename).stem if cfg.filename else None

@@ -8,8 +8,9 @@ from typing import Any
 
 from drivetrain.config import Config
 from drivetrain.registry import RUNNERS
+from drivetrain.runner._arguments import as_config
 from drivetrain.runner._errors import RunnerConfigError
-from drivetrain.runner._runner import Runner, as_config
+from drivetrain.runner._runner import Runner
 
 
 def build_runner_with_tta(cfg: Config | Mapping[str, Any]) -> Runner:
