@@ -256,3 +256,17 @@ def test_what_another_run_wrote_under_the_same_name_is_not_removed(tmp_path) -> 
     assert mine.verify("epoch_1.pth").method == "sha256"
     mine.remove("epoch_1.pth", only=mine.identity("epoch_1.pth"))
     assert mine.names() == []
+
+
+def test_a_file_that_another_run_replaced_right_after_the_write_is_not_ones_own(tmp_path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.write("epoch_1.pth", {"epoch": 1})
+    other = tmp_path / "other.pth"
+    other.write_bytes((tmp_path / "epoch_1.pth").read_bytes())
+    other.replace(tmp_path / "epoch_1.pth")  # what the rename of another run does
+
+    own = folder.identity("epoch_1.pth", as_written=True)
+
+    assert own != folder.identity("epoch_1.pth")
+    folder.remove("epoch_1.pth", only=own)
+    assert (tmp_path / "epoch_1.pth").exists()

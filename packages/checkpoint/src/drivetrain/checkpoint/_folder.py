@@ -26,7 +26,13 @@ from drivetrain.checkpoint._sharded import (
     remove_folder,
 )
 from drivetrain.checkpoint._verify import FileCheck, verify_checkpoint
-from drivetrain.checkpoint._write import copy_local, folder_lock, save_checkpoint
+from drivetrain.checkpoint._write import (
+    copy_local,
+    folder_lock,
+    identity_of,
+    save_checkpoint,
+    written_identity,
+)
 from drivetrain.fileio import (
     BaseStorageBackend,
     LocalBackend,
@@ -194,16 +200,20 @@ class CheckpointFolder:
             return verify_checkpoint(path)
         return _verify_remote(backend, path)
 
-    def identity(self, name: str) -> tuple[int, ...] | None:
+    def identity(self, name: str, *, as_written: bool = False) -> tuple[int, ...] | None:
         """Return what changes when another run writes a checkpoint of this name; else None.
 
         None is also the answer where nothing tells: for folders of shards, and in stores.
+
+        Args:
+            name: The checkpoint.
+            as_written: Of the file that this process has just written, though another run may have
+                replaced it in the meantime.
         """
         path = self.path_of(name)
-        if not isinstance(self._backend_of(path), LocalBackend) or not os.path.isfile(path):
+        if not isinstance(self._backend_of(path), LocalBackend):
             return None
-        status = os.stat(path)
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return (written_identity(path) if as_written else None) or identity_of(path)
 
     def remove(self, name: str, *, only: tuple[int, ...] | None = None) -> None:
         """Remove a checkpoint and its manifest.

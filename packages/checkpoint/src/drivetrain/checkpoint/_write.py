@@ -27,6 +27,8 @@ from drivetrain.fileio import LocalBackend, atomic_write, file_lock, get_file_ba
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
 _COPIED_BYTES = 1 << 22
+_written: dict[str, tuple[int, ...]] = {}
+_WRITTEN_KEPT = 64  # whoever wants to know asks right after the write
 _LOCK_TIMEOUT_S = 60.0  # the lock is held for two small files and a rename
 
 
@@ -118,12 +120,36 @@ def _write_whole(path: str, fill: Callable[[IO[bytes]], Fingerprint]) -> Fingerp
                 announce(path, fingerprint)
             settle(path, fingerprint)
             size = os.path.getsize(path)
+            _note_written(path)
     if size != fingerprint.size:
         raise CheckpointCorruptError(
             f"{path}: {fingerprint.size} bytes were written, but the file has {size}; "
             "something else writes to it"
         )
     return fingerprint
+
+
+def identity_of(path: str) -> tuple[int, ...] | None:
+    """Return what changes when somebody gives the name to another file; None without a file."""
+    if not os.path.isfile(path):
+        return None
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def written_identity(path: str) -> tuple[int, ...] | None:
+    """Return the identity of the file that this process last gave a name to, lately; else None."""
+    return _written.get(os.path.realpath(path))
+
+
+def _note_written(path: str) -> None:
+    """Keep what a file is, under the lock: a moment later another run may have replaced it."""
+    name, identity = os.path.realpath(path), identity_of(path)
+    _written.pop(name, None)
+    if identity is not None:
+        _written[name] = identity
+    if len(_written) > _WRITTEN_KEPT:
+        del _written[next(iter(_written))]
 
 
 def _save(plain: Any, file: IO[bytes]) -> Fingerprint:

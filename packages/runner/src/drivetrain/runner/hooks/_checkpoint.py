@@ -268,7 +268,7 @@ class CheckpointHook(Hook):
         def point_and_rotate(path: str) -> None:
             # A run that resumes looks into its work dir.
             elsewhere = None if self._out_root is None else runner.work_dir
-            self._identities[name] = self._folder.identity(name)
+            self._identities[name] = self._folder.identity(name, as_written=True)
             try:
                 self._folder.set_latest(name, also_in=elsewhere)
             except CheckpointNotFoundError:
@@ -310,7 +310,8 @@ class CheckpointHook(Hook):
         def copy_and_drop(path: str) -> None:
             for name in names[1:]:
                 self._folder.copy(names[0], name)
-            self._identities.update((name, self._folder.identity(name)) for name in names)
+            for name in names:
+                self._identities[name] = self._folder.identity(name, as_written=True)
             for old in surplus:
                 self._drop(old)
             for line in lines:
