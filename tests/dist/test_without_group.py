@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +114,9 @@ class TestCastDataDevice:
             dist.cast_data_device({"a": torch.ones(1)}, torch.device("cpu"), {"b": torch.ones(1)})
         with pytest.raises(TypeError, match="out is list"):
             dist.cast_data_device(torch.ones(1), torch.device("cpu"), [])
+
+
+@pytest.mark.parametrize("call", [dist.all_reduce, dist.all_reduce_dict])
+def test_what_cannot_be_combined_is_named_by_its_type(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a .*, got list"):
+        call([1])

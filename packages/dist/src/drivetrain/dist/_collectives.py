@@ -5,7 +5,7 @@ A rank outside of ``group`` may make the same calls: nothing happens, and it get
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.distributed as torch_dist
@@ -48,7 +48,10 @@ def all_reduce(
 
     Raises:
         ValueError: If ``op`` is unknown.
+        TypeError: If ``data`` is no tensor.
     """
+    if not isinstance(data, Tensor):
+        raise TypeError(f"all_reduce: data must be a tensor, got {type(data).__name__}.")
     world_size = get_world_size(group)
     if world_size <= 1:
         return
@@ -140,7 +143,10 @@ def all_reduce_dict(
 
     Raises:
         DataMismatchError: On every rank, if the ranks bring different keys.
+        TypeError: If ``data`` is no mapping.
     """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"all_reduce_dict: data must be a dict, got {type(data).__name__}.")
     world_size = get_world_size(group)
     if world_size <= 1:
         return
