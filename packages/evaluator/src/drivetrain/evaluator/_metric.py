@@ -199,5 +199,5 @@ class DumpResults(BaseMetric):
             An empty dict.
         """
         dump(results, self.out_file_path)
-        print_log(f"Results has been saved to {self.out_file_path}.", logger="current")
+        print_log(f"Saved the predictions to {self.out_file_path}.", logger="current")
         return {}

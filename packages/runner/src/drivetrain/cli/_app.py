@@ -123,12 +123,9 @@ def _evaluate_command(stage: str, summary: str) -> None:
         run_evaluation(stage, config, checkpoint, (*changes, *cfg_options), **options)
 
 
-_evaluate_command(
-    "val", "Validate a checkpoint; by default the best one of the work dir, or else the newest."
-)
-_evaluate_command(
-    "test", "Test a checkpoint; by default the best one of the work dir, or else the newest."
-)
+_WHICH = "By default the best one of the work dir, or else the newest."
+_evaluate_command("val", f"Validate a checkpoint.\n\n{_WHICH}")
+_evaluate_command("test", f"Test a checkpoint.\n\n{_WHICH}")
 
 
 @app.command()
@@ -138,7 +135,10 @@ _evaluate_command(
 )
 @debug_option
 def plot(run: str, out: str | None) -> None:
-    """Draw loss, learning rate and metrics of RUN, a work dir or a file of scalars."""
+    """Draw loss, learning rate and metrics.
+
+    RUN is a work dir or a file of scalars.
+    """
     from drivetrain.visualization import plot_run
 
     click.echo(plot_run(run, out))
@@ -188,7 +188,7 @@ def registry_show(name: str, as_json: bool) -> None:
 
 @app.group()
 def checkpoint() -> None:
-    """Look at checkpoints, verify them, and take weights out of them.
+    """Look at checkpoints, verify or export them.
 
     Nothing that a file holds is run.
     """
@@ -199,9 +199,9 @@ def checkpoint() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def checkpoint_ls(path: str, as_json: bool) -> None:
-    """List the checkpoints in PATH, the work dir of a run, newest first.
+    """List the checkpoints in PATH, newest first.
 
-    The latest is the one that --resume goes on from.
+    PATH is the work dir of a run. The latest is the one that --resume goes on from.
     """
     from drivetrain.cli._checkpoint_list import list_text
 
@@ -214,7 +214,10 @@ def checkpoint_ls(path: str, as_json: bool) -> None:
 @click.option("--all", "all_weights", is_flag=True, help="List all weights.")
 @debug_option
 def checkpoint_show(file: str, as_json: bool, all_weights: bool) -> None:
-    """Show what is in FILE, a checkpoint or a folder of shards, without reading its weights."""
+    """Show what is in FILE.
+
+    FILE is a checkpoint or a folder of shards; its weights are not read.
+    """
     from drivetrain.cli._checkpoint_show import show_text
 
     click.echo(show_text(file, as_json=as_json, all_weights=all_weights))
@@ -225,9 +228,10 @@ def checkpoint_show(file: str, as_json: bool, all_weights: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def checkpoint_verify(path: str, as_json: bool) -> None:
-    """Check that PATH, a checkpoint or a folder of them, is byte for byte what was written.
+    """Check that all bytes of PATH are as written.
 
-    Exits with 1 if anything is broken, or if there is nothing.
+    PATH is a checkpoint or a folder of them. Exits with 1 if anything is broken, or if there is
+    nothing.
     """
     from drivetrain.cli._checkpoint import verify_text
 
@@ -248,9 +252,9 @@ def checkpoint_verify(path: str, as_json: bool) -> None:
 @click.option("--prefix", metavar="NAME", help="Only the weights under NAME, such as backbone.")
 @debug_option
 def checkpoint_export(file: str, out: str, ema: bool | None, prefix: str | None) -> None:
-    """Write the weights of FILE, and nothing else, to OUT, a .pth, .pt or .safetensors file.
+    """Write the weights of FILE, alone, to OUT.
 
-    FILE may be a folder of shards, or a URL.
+    OUT is a .pth, .pt or .safetensors file. FILE may be a folder of shards, or a URL.
     """
     from drivetrain.cli._checkpoint import export_weights
 
@@ -288,9 +292,10 @@ def verify() -> None:
 def verify_resume(
     config: str, overrides: tuple[str, ...], cfg_options: tuple[str, ...], **options: Any
 ) -> None:
-    """Train CONFIG whole, and killed and resumed; show where the two first differ.
+    """Prove that a killed run goes on exactly.
 
-    Works in temporary folders. Exit codes: 0 if no bit differs, 1 if one does.
+    Trains CONFIG whole, and killed and resumed, and shows where the two first differ. Works in
+    temporary folders. Exit codes: 0 if no bit differs, 1 if one does.
     """
     from drivetrain.cli._verify import run_proof
 
@@ -300,7 +305,10 @@ def verify_resume(
 @app.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell: eval "$(drivetrain completion bash)"."""
+    """Print the completion script of a shell.
+
+    For example:  eval "$(drivetrain completion bash)"
+    """
     from click.shell_completion import get_completion_class
 
     made = get_completion_class(shell)
