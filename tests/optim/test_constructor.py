@@ -173,6 +173,14 @@ def test_frozen_parameters_are_in_the_optimizer_with_its_own_settings() -> None:
     assert settings(model, {"norm_decay_mult": 0.0})["norm.weight"] == (1.0, 0.1)
 
 
+def test_a_custom_key_may_be_for_frozen_parameters_only() -> None:
+    model = Net()
+    for param in model.norm.parameters():
+        param.requires_grad_(False)
+    rules = {"custom_keys": {"norm": {"lr_mult": 0.1}}}
+    assert settings(model, rules)["norm.weight"] == (1.0, 0.1)
+
+
 def test_a_parameter_held_twice_is_left_out_the_second_time(caplog_of) -> None:
     model = Net()
     model.again = nn.ModuleList([model.norm])

@@ -105,7 +105,6 @@ class DefaultOptimWrapperConstructor:
         self.paramwise_cfg: dict[str, Any] = {} if paramwise_cfg is None else dict(paramwise_cfg)
         self.base_lr: float | None = self.optimizer_cfg.get("lr")
         self.base_wd: float | None = self.optimizer_cfg.get("weight_decay")
-        self._matched_keys: set[str] = set()
         self._validate_cfg()
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -170,7 +169,6 @@ class DefaultOptimWrapperConstructor:
         if not self.paramwise_cfg:
             return list(model.parameters())
         groups: list[dict[str, Any]] = []
-        self._matched_keys.clear()
         self.add_params(groups, model)
         if type(self).add_params is DefaultOptimWrapperConstructor.add_params:
             self._check_keys_matched(model)
@@ -195,7 +193,6 @@ class DefaultOptimWrapperConstructor:
     def _matching_key(self, full_name: str) -> str | None:
         dotted = f".{full_name}"
         keys = [key for key in self.paramwise_cfg.get("custom_keys", ()) if key in dotted]
-        self._matched_keys.update(keys)
         return min(keys, key=lambda key: (-len(key), key)) if keys else None
 
     def _custom_settings(self, custom: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,11 +283,13 @@ class DefaultOptimWrapperConstructor:
             )
 
     def _check_keys_matched(self, model: nn.Module) -> None:
-        unmatched = set(self.paramwise_cfg.get("custom_keys", ())) - self._matched_keys
+        # Those that are frozen or left out as duplicates count: their key is no mistake.
+        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        keys = self.paramwise_cfg.get("custom_keys", ())
+        unmatched = [key for key in keys if not any(key in f".{name}" for name in names)]
         if not unmatched or self.paramwise_cfg.get("allow_unmatched_keys"):
             return
         key = min(unmatched)
-        names = [name for name, _ in model.named_parameters()]
         prefixes = {name.rsplit(".", depth)[0] for name in names for depth in range(4)}
         raise ParamwiseError(
             f"optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in no parameter's name."
