@@ -76,6 +76,16 @@ CASES = {
         custom_hooks=[{"type": "EMAHook", "begin_iter": 1, "begin_epoch": 1}],
     ),
     # numbers that make no sense
+    "a text for a number of epochs": raises(
+        ValueError,
+        "max_epochs is a whole number from 0 on, got 'three'",
+        train_cfg=train(max_epochs="three"),
+    ),
+    "endless iterations": raises(
+        ValueError,
+        "max_iters is a whole number from 0 on, got inf",
+        train_cfg={"by_epoch": False, "max_iters": float("inf")},
+    ),
     "negative epochs": raises(ValueError, "whole number from 0 on", train_cfg=train(max_epochs=-1)),
     "epochs as text": raises(ValueError, "from 0 on, got '3'", train_cfg=train(max_epochs="3")),
     "val_interval 0": raises(

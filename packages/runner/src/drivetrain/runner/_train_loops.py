@@ -353,6 +353,10 @@ class IterBasedTrainLoop(TrainLoop):
 
 
 def _whole_number(name: str, value: Any) -> int:
-    if int(value) != value or value < 0:
+    try:
+        is_whole = int(value) == value and value >= 0
+    except (TypeError, ValueError, OverflowError):  # a text, None, infinity
+        is_whole = False
+    if not is_whole:
         raise RunnerConfigError(f"train_cfg: {name} is a whole number from 0 on, got {value!r}")
     return int(value)
