@@ -81,3 +81,10 @@ def test_weights_that_fit_can_be_loaded_into_another_model(
     assert fits.pop("layers.0.weight")
     assert fits.pop("layers.0.bias")
     assert not any(fits.values())
+
+
+def test_a_model_of_the_same_names_in_which_no_shape_fits_is_refused(tmp_path: Path) -> None:
+    kind, text = _resumed("single", str(tmp_path), (3, 7, 5), True)
+    assert kind == "StrategyConfigError"
+    assert text.startswith("TinyModel is another model than in the checkpoint.")
+    assert "layers.0.weight: (8, 4) in the checkpoint, (7, 3) in the model" in text

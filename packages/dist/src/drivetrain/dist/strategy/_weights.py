@@ -90,10 +90,11 @@ class Outline:
                 optimizer's state: then none that is trained may be missing or of another shape.
 
         Raises:
-            StrategyError: If not one of them fits.
-            StrategyConfigError: If ``in_full`` and some do not; names them.
+            StrategyError: If the model has not one of their names.
+            StrategyConfigError: If ``in_full`` and some do not fit, or none does; names them.
         """
-        if found and not report.loaded:
+        fits_none = found and not report.loaded
+        if fits_none and not report.mismatched:
             raise StrategyError(
                 f"{self.kind}: the checkpoint is of another model; it has none of its weights.\n"
                 f"  It has:   {_some_names(found)}\n  Expected: {_some_names(self.shapes)}"
@@ -104,11 +105,12 @@ class Outline:
             for name, there, here in report.mismatched
             if name in self.trained
         ]
-        if in_full and wrong:
+        if (in_full or fits_none) and wrong:
             rows = "\n".join(f"  {row}" for row in wrong[:_MAX_SHOWN])
             more = f"\n  and {len(wrong) - _MAX_SHOWN} more" if len(wrong) > _MAX_SHOWN else ""
+            where = "resume: " if in_full else ""
             raise StrategyConfigError(
-                f"resume: {self.kind} is another model than in the checkpoint.\n{rows}{more}\n"
+                f"{where}{self.kind} is another model than in the checkpoint.\n{rows}{more}\n"
                 "  Do:  give the model that the run had; or begin a new run from the weights that "
                 "fit: load_from, without resume (but not from a folder of kind 'local')."
             )
