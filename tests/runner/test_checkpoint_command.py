@@ -248,6 +248,11 @@ def test_folders_of_shards_are_listed_shown_verified_and_exported(
     assert code == 0, err
     model = nn.Linear(4, 3)
     load_checkpoint(model, str(shards.parent / "whole.pth"), strict=True, logger="silent")
+    assert call("export", shards, shards.parent / "all.pth", "--all")[0] == 0
+    everything = torch.load(shards.parent / "all.pth", weights_only=True)
+    assert torch.equal(everything["state_dict"]["weight"], model.weight)
+    assert everything["meta"]["iter"] == 5
+    assert everything["optimizer"]["param_groups"][0]["params"] == [0, 1]
     (shards / "rest.pth").write_bytes(b"")
     assert call("verify", shards)[0] == 1
 
@@ -261,6 +266,8 @@ MISTAKES = {
     "no such part": (["export", "work/epoch_1.pth", "a.pth", "--prefix", "head"], 1, "layers"),
     "another format": (["export", "work/epoch_1.pth", "a.onnx"], 2, "safetensors"),
     "onto itself": (["export", "work/epoch_1.pth", "work/epoch_1.pth"], 2, "itself"),
+    "all, and a part": (["export", "work/epoch_1.pth", "a.pth", "--all", "--ema"], 2, "--ema"),
+    "all as weights": (["export", "work/epoch_1.pth", "a.safetensors", "--all"], 2, ".pth or .pt"),
     "no file to write": (["export", "work/epoch_1.pth"], 2, "Missing argument 'OUT'"),
 }
 

@@ -250,15 +250,25 @@ def checkpoint_verify(path: str, as_json: bool) -> None:
     help="The averaged weights, or those as trained; by default averaged ones where there are.",
 )
 @click.option("--prefix", metavar="NAME", help="Only the weights under NAME, such as backbone.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Not the weights alone: one file to --resume from."
+)
 @debug_option
-def checkpoint_export(file: str, out: str, ema: bool | None, prefix: str | None) -> None:
+def checkpoint_export(
+    file: str, out: str, ema: bool | None, prefix: str | None, everything: bool
+) -> None:
     """Write the weights of FILE, alone, to OUT.
 
     OUT is a .pth, .pt or .safetensors file. FILE may be a folder of shards, or a URL.
     """
-    from drivetrain.cli._checkpoint import export_weights
+    from drivetrain.cli._checkpoint import export_everything, export_weights
 
-    click.echo(export_weights(file, out, ema=ema, prefix=prefix))
+    if not everything:
+        click.echo(export_weights(file, out, ema=ema, prefix=prefix))
+    elif ema is not None or prefix is not None:
+        raise click.UsageError("--all takes all that FILE holds: leave --ema and --prefix out")
+    else:
+        click.echo(export_everything(file, out))
 
 
 @app.group()

@@ -76,12 +76,7 @@ def export_weights(path: str, out: str, *, ema: bool | None, prefix: str | None)
     """
     if not out.endswith((".pth", ".pt", ".safetensors")):
         raise click.UsageError(f"{out}: OUT ends in .pth, .pt or .safetensors")
-    if os.path.exists(out) and os.path.realpath(out) == os.path.realpath(path):
-        raise click.UsageError(f"{out}: OUT is the checkpoint itself")
-    if os.path.isdir(path):
-        content: Any = load_sharded(path, None)
-    else:
-        content = CheckpointLoader.load_checkpoint(path, "cpu", "silent")
+    content = _content(path, out)
     weights = _under(prefix, _weights(path, content, ema), path)
     if out.endswith(".safetensors"):
         epoch, step, _ = position(content)
@@ -90,6 +85,27 @@ def export_weights(path: str, out: str, *, ema: bool | None, prefix: str | None)
     else:
         save_checkpoint(weights, out)
     return f"{out}: {len(weights)} weights, {size_text(os.path.getsize(out))}"
+
+
+def export_everything(path: str, out: str) -> str:
+    """Write all that a checkpoint holds as one file; returns what was done.
+
+    Args:
+        path: A file, a folder of shards, or a URL.
+        out: Ends in ``.pth`` or ``.pt``.
+    """
+    if not out.endswith((".pth", ".pt")):
+        raise click.UsageError(f"{out}: with --all, OUT ends in .pth or .pt")
+    save_checkpoint(_content(path, out), out)
+    return f"{out}: all of {path}, {size_text(os.path.getsize(out))}"
+
+
+def _content(path: str, out: str) -> Any:
+    if os.path.exists(out) and os.path.realpath(out) == os.path.realpath(path):
+        raise click.UsageError(f"{out}: OUT is the checkpoint itself")
+    if os.path.isdir(path):
+        return load_sharded(path, None)
+    return CheckpointLoader.load_checkpoint(path, "cpu", "silent")
 
 
 def _weights(path: str, content: Any, ema: bool | None) -> Mapping[str, Any]:
