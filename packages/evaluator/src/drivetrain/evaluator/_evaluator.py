@@ -90,7 +90,7 @@ class Evaluator:
                 return
             data_samples = first_samples(data_samples, keep, num_samples)
             data_batch = first_samples(data_batch, keep, num_samples)
-        if data_samples is None or isinstance(data_samples, int | float):
+        if data_samples is None or isinstance(data_samples, (int, float)):
             raise EvaluatorConfigError(
                 "Evaluator.process: data_samples holds the predictions for one batch, got "
                 f"{data_samples!r}. Does forward(mode='predict') of the model return them?"
@@ -200,6 +200,8 @@ def _remedy(metric: Any) -> str:
 
 def _as_dicts(data_samples: Any) -> Any:
     """Data elements as dicts; a mapping of fields stays what it is."""
+    if type(data_samples) is Tensor and data_samples.ndim:  # asking for the rest takes a while
+        return list(data_samples.unbind())
     if isinstance(data_samples, Mapping) or data_samples is None:
         return data_samples
     if is_data_element(data_samples):

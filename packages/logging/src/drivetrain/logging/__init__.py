@@ -20,8 +20,9 @@ from drivetrain.logging._errors import (
 )
 from drivetrain.logging._held_back import HeldBack
 from drivetrain.logging._history_buffer import HistoryBuffer
+from drivetrain.logging._inbox import FULL
 from drivetrain.logging._logger import MMLogger, print_log
-from drivetrain.logging._message_hub import FULL, MessageHub
+from drivetrain.logging._message_hub import MessageHub
 from drivetrain.logging._process import process_rank
 from drivetrain.logging._progress_bar import ProgressBar
 from drivetrain.logging._run_progress import RunProgress

@@ -91,7 +91,7 @@ class HistoryBuffer:
         self._waits = False  # whether one of the two does: asked with every statistic
         self._overwriting_reported = False
         self._siblings: Mapping[str, HistoryBuffer] = {}  # settled along, in the same transfer
-        self._inbox: Sized = ()  # what its hub has not handed out yet, to it and its siblings
+        self._inbox: Sized = ()  # what its hub has not handed out yet
         self._hand_out: Callable[[], None] = _nothing
         self._before = before  # sums up the oldest entries, stored or not, but not the recent ones
         self._dropped = before.length  # entries that are not stored any more
@@ -130,6 +130,13 @@ class HistoryBuffer:
         """Append numbers that nobody has to check or to wait for."""
         self._values.append(number)
         self._counts.append(count)
+        if len(self._values) > self._trim_at:
+            self._trim()
+
+    def extend(self, numbers: array[float]) -> None:
+        """Append several numbers, which count once each."""
+        self._values.extend(numbers)
+        self._counts.extend(array("d", [1.0]) * len(numbers))
         if len(self._values) > self._trim_at:
             self._trim()
 

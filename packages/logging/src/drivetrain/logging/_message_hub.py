@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import logging
-from collections import OrderedDict, deque
+from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,12 +17,11 @@ from drivetrain.logging._errors import (
     UnknownScalarError,
 )
 from drivetrain.logging._history_buffer import HistoryBuffer
+from drivetrain.logging._inbox import FULL, Inbox
 from drivetrain.logging._logger import print_log
 from drivetrain.logging._portable import NotPortableError, copied, portable
 from drivetrain.logging._scalar import number_here
 from drivetrain.registry import ManagerMixin
-
-FULL = 4096  # numbers that wait for a reader, of all scalars together
 
 
 class MessageHub(ManagerMixin):
@@ -60,10 +60,8 @@ class MessageHub(ManagerMixin):
     ) -> None:
         super().__init__(name)
         self._log_scalars: OrderedDict[str, HistoryBuffer] = OrderedDict()
-        # Numbers that are not in their histories yet. An iteration appends all of its scalars to
-        # this one place, and the histories are touched when somebody reads.
-        self._inbox: deque[tuple[str | None, Any, int]] = deque()
-        self._is_handing_out = False
+        self._inbox = Inbox(self._deliver)  # numbers that are not in their histories yet
+        self._columns: dict[str, array[float]] = {}
         self._opened: dict[str, bool] = {}  # scalars that have a history, and whether they resume
         self._runtime_info: OrderedDict[str, Any] = OrderedDict(runtime_info or {})
         self._resumed_keys: OrderedDict[str, bool] = OrderedDict(resumed_keys or {})
@@ -101,29 +99,30 @@ class MessageHub(ManagerMixin):
         if self._opened.get(key) is not resumed:
             self._open(key, resumed)
         number = value if type(value) is float else number_here(value)
-        if number is None or type(count) is not int:
+        if number is None or type(count) is not int or count != 1:
+            self._inbox.empty()
             self._open(key, resumed).update(value, count)
             return
-        self._inbox.append((key, number, count))
-        if len(self._inbox) >= FULL:
-            self._hand_out()
+        column = self._columns[key]
+        column.append(number)
+        if len(column) >= FULL:
+            self._inbox.empty()
 
-    def inbox_for(self, *keys: str) -> deque[tuple[str | None, Any, int]]:
-        """Return where to put numbers, for who logs some in each of many iterations.
+    def column_for(self, key: str) -> array[float]:
+        """Return where to put the numbers of a scalar, for who logs one in each of many iterations.
 
-        ``inbox.append((key, number, 1))`` is what ``update_scalar(key, number)`` does after it has
-        looked at everything, and takes no call of a Python function. Look at its length now and
-        then: from ``FULL`` on, call :meth:`settle`.
+        ``column.append(number)`` is what ``update_scalar(key, number)`` does after it has looked at
+        everything, and takes no call of a Python function. Look at its length now and then: from
+        ``FULL`` on, call :meth:`settle`.
 
         Args:
-            *keys: Names of scalars that ``state_dict`` includes. Their numbers have to be floats.
+            key: Name of a scalar that ``state_dict`` includes.
 
         Raises:
-            ResumeFlagError: If one was logged with ``resumed=False`` before.
+            ResumeFlagError: If it was logged with ``resumed=False`` before.
         """
-        for key in keys:
-            self._open(key, resumed=True)
-        return self._inbox
+        self._open(key, resumed=True)
+        return self._columns[key]
 
     def facts_for(self, *keys: str) -> dict[str, Any]:
         """Return where to put facts, for who sets some in each of many iterations.
@@ -172,7 +171,7 @@ class MessageHub(ManagerMixin):
         Args:
             function: Called once, in this or a later call of a method of the hub.
         """
-        self._inbox.append((None, function, 0))
+        self._inbox.call_in_order(function)
 
     def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
         """Set a fact; the one that was there is forgotten.
@@ -223,7 +222,7 @@ class MessageHub(ManagerMixin):
 
     def settle(self) -> None:
         """Turn all waiting tensors into numbers, in one transfer; reading a scalar does it, too."""
-        self._hand_out()
+        self._inbox.empty()
         for history in self._log_scalars.values():
             if history._waits:
                 history._settle()  # takes all the others along
@@ -231,8 +230,7 @@ class MessageHub(ManagerMixin):
     @property
     def log_scalars(self) -> OrderedDict[str, HistoryBuffer]:
         """All histories by name; the histories themselves, not copies."""
-        if self._inbox:
-            self._hand_out()
+        self._inbox.empty()
         return self._log_scalars
 
     @property
@@ -285,35 +283,19 @@ class MessageHub(ManagerMixin):
                 f"MessageHub {self.instance_name!r}: this is no state of a message hub; "
                 f"missing: {', '.join(sorted(missing))}"
             )
-        self._hand_out()
+        self._inbox.empty()
         for key, history in state_dict["log_scalars"].items():
             self._adopt(key, _as_history(key, history))
         for key, value in state_dict["runtime_info"].items():
             self._runtime_info[key] = copied(value)
         self._resumed_keys.update(state_dict["resumed_keys"])
 
-    def _hand_out(self) -> None:
-        """Give each history the numbers that are for it."""
-        if self._is_handing_out:  # a function that is called in order reads what there is so far
-            return
-        self._is_handing_out = True
-        try:
-            self._empty_inbox()
-        finally:
-            self._is_handing_out = False
-
-    def _empty_inbox(self) -> None:
-        take, inbox, histories = self._inbox.popleft, self._inbox, self._log_scalars
-        while inbox:
-            key, number, count = take()
-            if key is None:
-                number()
-                continue
-            history = histories.get(key)
-            if history is None:  # somebody removed it
-                history = HistoryBuffer()
-                self._adopt(key, history)
-            history.append(number, count)
+    def _deliver(self, key: str, numbers: array[float]) -> None:
+        history = self._log_scalars.get(key)
+        if history is None:  # somebody removed it
+            history = HistoryBuffer()
+            self._adopt(key, history)
+        history.extend(numbers)
 
     def _open(self, key: str, resumed: bool) -> HistoryBuffer:
         self._set_resumed(key, resumed)
@@ -326,8 +308,8 @@ class MessageHub(ManagerMixin):
 
     def _adopt(self, key: str, history: HistoryBuffer) -> None:
         history._siblings = self._log_scalars
-        history._inbox = self._inbox
-        history._hand_out = self._hand_out
+        history._inbox = self._columns[key] = self._inbox.column(key)
+        history._hand_out = self._inbox.empty
         self._log_scalars[key] = history
 
     def _set_resumed(self, key: str, resumed: bool) -> None:

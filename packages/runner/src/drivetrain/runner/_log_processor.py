@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -53,7 +53,6 @@ class Moment(NamedTuple):
         mode: The stage.
         batch_idx: Index of the batch within its epoch.
         iteration: Iterations of training until then, this one included; 0 without a training.
-        where: The pass over the data.
         eta_s: Seconds until the end, where they are known.
         memory_mb: Most memory taken on the accelerator, where there is one.
     """
@@ -61,7 +60,6 @@ class Moment(NamedTuple):
     mode: Mode
     batch_idx: int
     iteration: int
-    where: _Pass
     eta_s: float | None
     memory_mb: int | None
 
@@ -145,9 +143,8 @@ class LogProcessor:
             ask for it together. This is the one place of a training that reads tensors from the
             device: all that a line needs comes in one transfer.
         """
-        moment = self.moment(runner, batch_idx, mode)
-        over_ranks = mode == "train" and runner.distributed
-        return self.log_at(moment, runner.message_hub, over_ranks=over_ranks)
+        moment = self.moments(runner, mode)(batch_idx)
+        return self.log_at(moment, runner, over_ranks=mode == "train" and runner.distributed)
 
     @property
     def latest(self) -> Record:
@@ -156,37 +153,40 @@ class LogProcessor:
             self._hub.settle()
         return self.last_made
 
-    def moment(self, runner: Engine, batch_idx: int, mode: Mode) -> Moment:
-        """What a line says of the moment, besides the histories in the message hub.
+    def moments(self, runner: Engine, mode: Mode) -> Callable[[int], Moment]:
+        """A function that tells, for the index of a batch, what a line says of the moment.
 
         Args:
             runner: The runner.
-            batch_idx: Index of the batch within its epoch.
             mode: ``"train"``, ``"val"`` or ``"test"``.
         """
         self._hub = runner.message_hub
-        return Moment(
-            mode,
-            batch_idx,
-            runner.iter + 1 if runner.has_train_loop else 0,
-            self._pass_of(runner, batch_idx, mode),
-            self._hub.get_info("eta"),
-            # Asked of torch itself: whether there is a device takes a look at the driver.
-            get_max_cuda_memory() if torch.cuda.is_initialized() else None,
-        )
+        facts = self._hub.facts_for()
+        training = runner.train_loop if runner.has_train_loop else None
+        # Asked of torch itself: whether there is a device takes a look at the driver.
+        has_device = torch.cuda.is_initialized
+
+        def moment(batch_idx: int) -> Moment:
+            iteration = 0 if training is None else training.iter + 1
+            memory_mb = get_max_cuda_memory() if has_device() else None
+            return Moment(mode, batch_idx, iteration, facts.get("eta"), memory_mb)
+
+        return moment
 
     def log_at(
-        self, moment: Moment, hub: MessageHub, *, over_ranks: bool = False
+        self, moment: Moment, runner: Engine, *, over_ranks: bool = False
     ) -> tuple[Record, str]:
-        """Record and line of a moment, for which the histories of ``hub`` stand now.
+        """Record and line of a moment, for which the histories of the message hub stand now.
 
         Args:
-            moment: What :meth:`moment` returned.
-            hub: Where the figures are.
+            moment: What a function of :meth:`moments` returned, in the pass over the data that the
+                runner is still in.
+            runner: The runner.
             over_ranks: Take the means of all ranks, each of which calls this now.
         """
-        mode, batch_idx, iteration, where, eta_s, memory = moment
-        record = self._collect(hub, mode, batch_idx, iteration)
+        mode, batch_idx, iteration, eta_s, memory = moment
+        where = self._pass_of(runner, batch_idx, mode)
+        record = self._collect(runner.message_hub, mode, batch_idx, iteration)
         if over_ranks:
             record, memory = self._rank_means.over_ranks(record, memory)
         names = list(record)

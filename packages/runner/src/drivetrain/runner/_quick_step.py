@@ -1,9 +1,10 @@
-"""An iteration of training with all that stays the same during a run looked up once.
+"""Iterations with all that stays the same during a run looked up once.
 
 What an iteration does is written in ``TrainLoop._step``, ``BaseModel.train_step`` and
-``OptimWrapper.update_params``. Where none of their parts was overridden or replaced, the functions
-here do the same, in the same order and to the last bit, with a quarter of the calls. Beside a small
-model those are most of what an engine costs.
+``OptimWrapper.update_params``, for an evaluation in ``EvalLoop.run_iter`` and
+``BaseModel.val_step``. Where none of their parts was overridden or replaced, the functions here do
+the same, in the same order and to the last bit, with a quarter of the calls. Beside a small model
+those are most of what an engine costs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from drivetrain.optim import OptimWrapper
 from drivetrain.runner._hook_list import raise_with_hook
 
 if TYPE_CHECKING:
+    from drivetrain.runner._engine import Engine
+    from drivetrain.runner._eval_loops import EvalLoop
     from drivetrain.runner._train_loops import TrainLoop
 
 TrainStep = Callable[[Any], dict[str, Tensor]]
@@ -31,6 +34,8 @@ def _as_written(cls: type, *names: str) -> dict[str, Any]:
 
 _STEP_OF_A_MODEL = _as_written(BaseModel, "train_step")
 _STEP_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "train_step")
+_PREDICTIONS = _as_written(BaseModel, "val_step", "test_step")
+_PREDICTIONS_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "val_step", "test_step")
 _LOSSES = _as_written(BaseModel, "parse_losses")
 _MOVING = _as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
 _UPDATE = _as_written(
@@ -49,6 +54,12 @@ def _keeps(value: Any, methods: dict[str, Any]) -> bool:
     """Whether ``value`` has these very methods, neither overridden nor replaced."""
     kind, own = type(value), vars(value)
     return all(getattr(kind, name, None) is m and name not in own for name, m in methods.items())
+
+
+def calls_hooks_as_written(runner: Engine) -> bool:
+    """Whether ``call_hook`` of a runner is the engine's."""
+    kind = type(runner)
+    return kind.call_hook is kind.own_call_hook and "call_hook" not in vars(runner)
 
 
 def quick_iteration(loop: TrainLoop) -> Callable[[int, Any], None]:
@@ -156,6 +167,68 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
 def _values(data: Any, kind: type) -> Iterable[Any]:
     """The parts of a batch; what is none counts as a part that has to be looked at."""
     return data.values() if kind is dict else (None,)
+
+
+def quick_evaluation(loop: EvalLoop) -> Callable[[int, Any], None]:
+    """``loop.run_iter`` as one function.
+
+    Args:
+        loop: A loop whose ``run_iter`` is ours, and so is ``call_hook`` of its runner; for one
+            process, without mixed precision.
+    """
+    runner, mode = loop.runner, loop.mode
+    methods_at = runner.hook_methods
+    before_iter, after_iter = f"before_{mode}_iter", f"after_{mode}_iter"
+    predict = quick_prediction(runner.model, f"{mode}_step")
+    take_losses, process = loop._take_losses, loop.evaluator.process
+
+    def iterate(batch_idx: int, data_batch: Any) -> None:
+        for method in methods_at[before_iter]:
+            try:
+                method(runner, batch_idx=batch_idx, data_batch=data_batch)
+            except Exception as err:
+                raise_with_hook(err, method, before_iter, runner)
+        outputs = predict(data_batch)
+        if type(outputs) is not Tensor:
+            outputs = take_losses(outputs)
+        process(data_samples=outputs, data_batch=data_batch)
+        for method in methods_at[after_iter]:
+            try:
+                method(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
+            except Exception as err:
+                raise_with_hook(err, method, after_iter, runner)
+
+    return iterate
+
+
+def quick_prediction(model: Any, step: str) -> Callable[[Any], Any]:
+    """``model.val_step`` or ``model.test_step``; as one function where nothing is the user's own.
+
+    Args:
+        model: The model, wrapped or not.
+        step: Which of the two.
+    """
+    inner = model
+    if isinstance(model, MMDistributedDataParallel) and _keeps(model, _PREDICTIONS_OF_A_WRAPPER):
+        inner = model.module
+    if not (isinstance(inner, BaseModel) and _keeps(inner, _PREDICTIONS)):
+        return getattr(model, step)
+    forward, preprocess = inner._run_forward, inner.data_preprocessor
+    home = preprocess.device if _passes_cpu_tensors(preprocess) else None
+
+    def predict(data: Any) -> Any:
+        kind = type(data)
+        if home is not None and home is preprocess._device:
+            parts = data if kind is list or kind is tuple else _values(data, kind)
+            for part in parts:
+                if type(part) is not Tensor or not part.is_cpu:
+                    data = preprocess(data, False)
+                    break
+        else:
+            data = preprocess(data, False)
+        return forward(data, mode="predict")
+
+    return predict
 
 
 def _passes_cpu_tensors(preprocessor: Any) -> bool:

@@ -17,7 +17,7 @@ from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._loader_position import open_epoch
 from drivetrain.runner._progress import Progress
-from drivetrain.runner._quick_step import quick_iteration
+from drivetrain.runner._quick_step import calls_hooks_as_written, quick_iteration
 
 if TYPE_CHECKING:
     from drivetrain.runner._engine import Engine
@@ -121,13 +121,11 @@ class TrainLoop(BaseLoop):
         Args:
             run_iter: The method of this class, which a subclass may have overridden.
         """
-        runner = type(self._runner)
         untouched = (
             getattr(type(self), "run_iter", None) is run_iter
             and type(self)._step is TrainLoop._step
-            and runner.call_hook is getattr(runner, "own_call_hook", None)
             and not vars(self).keys() & {"run_iter", "_step"}
-            and "call_hook" not in vars(self._runner)
+            and calls_hooks_as_written(self._runner)
         )
         return quick_iteration(self) if untouched else None
 

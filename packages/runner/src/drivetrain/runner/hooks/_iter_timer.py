@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.logging import FULL
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
 
@@ -46,7 +47,7 @@ class IterTimerHook(Hook):
 
     def before_train_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         """The batch is here: what passed since the last iteration was waiting for it."""
-        self._arrival(runner)(runner, batch_idx)
+        self._arrival(runner, "train")(runner, batch_idx)
 
     def after_train_iter(
         self,
@@ -58,25 +59,47 @@ class IterTimerHook(Hook):
         """Record the whole iteration, and how long the rest will take at the mean pace."""
         self._end(runner)(runner, batch_idx)
 
+    def before_val_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
+        """As for training."""
+        self._arrival(runner, "val")(runner, batch_idx)
+
+    def before_test_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
+        """As for training."""
+        self._arrival(runner, "test")(runner, batch_idx)
+
+    def after_val_iter(
+        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+    ) -> None:
+        """As for training; the end is that of this pass."""
+        self._end_of_eval(runner, "val")(runner, batch_idx)
+
+    def after_test_iter(
+        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+    ) -> None:
+        """As for training; the end is that of this pass."""
+        self._end_of_eval(runner, "test")(runner, batch_idx)
+
     def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
-        """The two above, with the places that they write to looked up once."""
-        if point == "before_train_iter":
-            return self._arrival(runner)
+        """The methods above, with the places that they write to looked up once."""
+        if point in ("before_train_iter", "before_val_iter", "before_test_iter"):
+            return self._arrival(runner, point.split("_")[1])
         if point == "after_train_iter":
             return self._end(runner)
+        if point in ("after_val_iter", "after_test_iter"):
+            return self._end_of_eval(runner, point.split("_")[1])
         return super().bound_at(point, runner)
 
-    def _arrival(self, runner: Engine) -> Callable[..., None]:
-        append = runner.message_hub.inbox_for("train/data_time").append
+    def _arrival(self, runner: Engine, mode: str) -> Callable[..., None]:
+        append = runner.message_hub.column_for(f"{mode}/data_time").append
 
         def arrive(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
-            append(("train/data_time", perf_counter() - self._iter_end_s, 1))
+            append(perf_counter() - self._iter_end_s)
 
         return arrive
 
     def _end(self, runner: Engine) -> Callable[..., None]:
         hub = runner.message_hub
-        append, facts = hub.inbox_for("train/time").append, hub.facts_for("eta")
+        column, facts = hub.column_for("train/time"), hub.facts_for("eta")
 
         def end(
             runner: Engine,
@@ -90,36 +113,28 @@ class IterTimerHook(Hook):
             self._train_s = train_s = self._train_s + elapsed_s
             self._train_iters = train_iters = self._train_iters + 1
             self._iters_left = iters_left = self._iters_left - 1
-            append(("train/time", elapsed_s, 1))
+            column.append(elapsed_s)
             facts["eta"] = train_s / train_iters * iters_left
+            if len(column) >= FULL:
+                hub.settle()
 
         return end
 
-    def before_val_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
-        """As for training."""
-        runner.message_hub.update_scalar("val/data_time", perf_counter() - self._iter_end_s)
+    def _end_of_eval(self, runner: Engine, mode: str) -> Callable[..., None]:
+        hub = runner.message_hub
+        column, facts = hub.column_for(f"{mode}/time"), hub.facts_for("eta")
 
-    def before_test_iter(self, runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
-        """As for training."""
-        runner.message_hub.update_scalar("test/data_time", perf_counter() - self._iter_end_s)
+        def end(
+            runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+        ) -> None:
+            now_s = perf_counter()
+            elapsed_s = now_s - self._iter_end_s
+            self._iter_end_s = now_s
+            self._eval_s = eval_s = self._eval_s + elapsed_s
+            column.append(elapsed_s)
+            done = batch_idx + 1
+            facts["eta"] = eval_s / done * (self._eval_batches - done)
+            if len(column) >= FULL:
+                hub.settle()
 
-    def after_val_iter(
-        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
-    ) -> None:
-        """As for training; the end is that of this pass."""
-        self._after_eval_iter(runner, "val/time", batch_idx)
-
-    def after_test_iter(
-        self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
-    ) -> None:
-        """As for training; the end is that of this pass."""
-        self._after_eval_iter(runner, "test/time", batch_idx)
-
-    def _after_eval_iter(self, runner: Engine, name: str, batch_idx: int) -> None:
-        now_s = perf_counter()
-        elapsed_s = now_s - self._iter_end_s
-        self._iter_end_s = now_s
-        self._eval_s += elapsed_s
-        runner.message_hub.update_scalar(name, elapsed_s)
-        left = self._eval_batches - batch_idx - 1
-        runner.message_hub.update_info("eta", self._eval_s / (batch_idx + 1) * left)
+        return end

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from drivetrain.logging import MMLogger
-from drivetrain.runner._log_processor import LogProcessor, Moment, Record
+from drivetrain.runner._log_processor import LogProcessor, Mode, Moment, Record
 from drivetrain.visualization import Visualizer
 
 if TYPE_CHECKING:
@@ -30,62 +31,74 @@ class LineWriter:
 
     Attributes:
         is_holding: Whether lines wait.
+        write_at_s: Until when, by ``perf_counter``.
     """
 
     def __init__(self) -> None:
         self._runner: Any = None
-        self._records_to = ""
+        self._records_to: str | None = None
         self._lines: list[tuple[float, str]] = []
         self._records: list[Record] = []
-        self._write_at_s = 0.0
+        self.write_at_s = 0.0
         self.is_holding = False
         self._has_warned = False
 
-    def write(
+    def bind(
         self,
         runner: Engine,
-        batch_idx: int,
-        mode: Literal["train", "val", "test"],
-        clock: dict[str, float] | None = None,
-        records_to: str = "",
-    ) -> None:
-        """Write, now or soon, the line of an iteration, and in a training its record.
+        mode: Mode,
+        clock: Callable[[], dict[str, float]] | None = None,
+        records_to: str | None = None,
+    ) -> Callable[[int], None]:
+        """A function that writes, now or soon, the line of an iteration; of a training its record.
+
+        It takes the index of the batch within its epoch.
 
         Args:
             runner: The runner.
-            batch_idx: Index of the batch within its epoch.
             mode: The stage.
-            clock: What else the record says of the moment.
-            records_to: Name of a file for the record.
+            clock: Asked what else the record says of the moment.
+            records_to: Name of a file for the records of the training.
         """
         self._runner = runner
-        self._records_to = records_to
-        log_processor, hub = runner.log_processor, runner.message_hub
+        self._records_to = records_to or self._records_to
+        log_processor = runner.log_processor
         is_shared = mode == "train" and runner.distributed
         if type(log_processor) is not LogProcessor or log_processor.custom_cfg or is_shared:
             # Somebody's own figures may depend on anything, and all ranks take their means at one
-            # and the same iteration: now.
-            record, line = log_processor.get_log_after_iter(runner, batch_idx, mode)
-            runner.logger.info(line)
-            if mode == "train":
-                self._record({"mode": mode, **record, **(clock or {})})
-            return
-        moment = log_processor.moment(runner, batch_idx, mode)
-        hub.call_in_order(partial(self._make, moment, clock, time.time()))
-        if self.is_holding:
-            if self.is_late:
+            # and the same iteration: at once.
+            return partial(self._write_at_once, mode, clock)
+        moment_of, call_in_order = (
+            log_processor.moments(runner, mode),
+            runner.message_hub.call_in_order,
+        )
+        make, now_s = self._make, time.time
+
+        def write(batch_idx: int) -> None:
+            figures = None if clock is None else clock()
+            call_in_order(partial(make, moment_of(batch_idx), figures, now_s()))
+            if perf_counter() >= self.write_at_s or not (self.is_holding or self._hold()):
                 self.flush()
-        elif self.is_late or not _is_plain(runner):
-            self.flush()
-        else:
+
+        return write
+
+    def _write_at_once(
+        self, mode: Mode, clock: Callable[[], dict[str, float]] | None, batch_idx: int
+    ) -> None:
+        runner = self._runner
+        record, line = runner.log_processor.get_log_after_iter(runner, batch_idx, mode)
+        runner.logger.info(line)
+        if mode == "train":
+            self._record({"mode": mode, **record, **(clock() if clock else {})})
+
+    def _hold(self) -> bool:
+        """Let lines wait from now on, unless somebody else looks at when they come."""
+        runner = self._runner
+        if _is_plain(runner):
             self.is_holding = True
             runner.logger.hold_back(self.flush)
             runner.visualizer.hold_back(self.flush)
-
-    @property
-    def is_late(self) -> bool:
-        """Whether what waits should be written by now."""
-        return perf_counter() >= self._write_at_s
+        return self.is_holding
 
     def flush(self) -> None:
         """Write what waits."""
@@ -102,11 +115,11 @@ class LineWriter:
                 self._runner.logger.info(line)
         for record in records:
             self._record(record)
-        self._write_at_s = perf_counter() + TOGETHER_S
+        self.write_at_s = perf_counter() + TOGETHER_S
 
     def _make(self, moment: Moment, clock: dict[str, float] | None, now_s: float) -> None:
         runner = self._runner
-        record, line = runner.log_processor.log_at(moment, runner.message_hub)
+        record, line = runner.log_processor.log_at(moment, runner)
         self._lines.append((now_s, line))
         if moment.mode == "train":
             self._records.append({"mode": "train", **record, **(clock or {})})

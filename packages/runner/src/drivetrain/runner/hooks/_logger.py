@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -107,16 +107,39 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write a line if one is due."""
-        if self._samples.looks:
-            self._samples.add(data_batch)
-        iteration = runner.iter + 1
-        if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
-            runner.logger.info(f"Exp name: {runner.experiment_name}")
-        count = batch_idx + 1 if runner.log_processor.by_epoch else iteration
-        if count % self.interval == 0 or (self._closes and self._ends(runner, batch_idx)):
-            self._writer.write(runner, batch_idx, "train", self._clock(), self.json_log_path)
-        elif self._writer.is_holding and self._writer.is_late:
-            self._writer.flush()
+        self._after_train_iter(runner)(runner, batch_idx, data_batch)
+
+    def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
+        """The methods for iterations, with what stays the same looked up once."""
+        if point == "after_train_iter":
+            return self._after_train_iter(runner)
+        if point in ("after_val_iter", "after_test_iter"):
+            return self._after_eval_iter(runner, "val" if "val" in point else "test")
+        return super().bound_at(point, runner)
+
+    def _after_train_iter(self, runner: Engine) -> Callable[..., None]:
+        samples, writer, interval = self._samples, self._writer, self.interval
+        write = writer.bind(runner, "train", self._clock, self.json_log_path)
+        reminds, by_epoch = self.interval_exp_name > 0, runner.log_processor.by_epoch
+
+        def after_train_iter(
+            runner: Engine,
+            batch_idx: int,
+            data_batch: Batch = None,
+            outputs: dict[str, Any] | None = None,
+        ) -> None:
+            if samples.looks:
+                samples.add(data_batch)
+            iteration = runner.iter + 1
+            if reminds and iteration % self.interval_exp_name == 0:
+                runner.logger.info(f"Exp name: {runner.experiment_name}")
+            count = batch_idx + 1 if by_epoch else iteration
+            if count % interval == 0 or (self._closes and self._ends(runner, batch_idx)):
+                write(batch_idx)
+            elif writer.is_holding and perf_counter() >= writer.write_at_s:
+                writer.flush()
+
+        return after_train_iter
 
     def _ends(self, runner: Engine, batch_idx: int) -> bool:
         """Whether what the lines count, an epoch or the whole training, ends here."""
@@ -129,21 +152,27 @@ class LoggerHook(Hook):
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a validation."""
-        self._after_eval_iter(runner, batch_idx, "val")
+        self._after_eval_iter(runner, "val")(runner, batch_idx)
 
     def after_test_iter(
         self, runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
     ) -> None:
         """Write a line on the pace of a test."""
-        self._after_eval_iter(runner, batch_idx, "test")
+        self._after_eval_iter(runner, "test")(runner, batch_idx)
 
-    def _after_eval_iter(
-        self, runner: Engine, batch_idx: int, mode: Literal["val", "test"]
-    ) -> None:
-        if (batch_idx + 1) % self.interval == 0:
-            self._writer.write(runner, batch_idx, mode)
-        elif self._writer.is_holding and self._writer.is_late:
-            self._writer.flush()
+    def _after_eval_iter(self, runner: Engine, mode: Literal["val", "test"]) -> Callable[..., None]:
+        writer, interval = self._writer, self.interval
+        write = writer.bind(runner, mode)
+
+        def after_eval_iter(
+            runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
+        ) -> None:
+            if (batch_idx + 1) % interval == 0:
+                write(batch_idx)
+            elif writer.is_holding and perf_counter() >= writer.write_at_s:
+                writer.flush()
+
+        return after_eval_iter
 
     def after_val_epoch(self, runner: Engine, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics of a validation."""

@@ -113,22 +113,21 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
-class _TrainKeys(dict[str, str]):
-    """By name of a scalar, the one that it has in a message hub; opened there when first asked."""
+class _Columns(dict[str, Any]):
+    """By name of a training scalar, its column in a message hub; opened when first asked for."""
 
     def __init__(self, hub: MessageHub) -> None:
         super().__init__()
         self._hub = hub
 
-    def __missing__(self, name: str) -> str:
-        key = self[name] = f"train/{name}"
-        self._hub.inbox_for(key)
-        return key
+    def __missing__(self, name: str) -> Any:
+        column = self[name] = self._hub.column_for(f"train/{name}")
+        return column
 
 
 def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
     hub = runner.message_hub
-    facts, append, keys = hub.facts_for("iter"), hub.inbox_for().append, _TrainKeys(hub)
+    facts, columns = hub.facts_for("iter"), _Columns(hub)
     # Asking for the rates of all groups to take that of the first is most of the time here.
     plain = type(runner.optim_wrapper).get_lr is BaseOptimWrapper.get_lr
 
@@ -138,18 +137,17 @@ def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
         if plain and optim_wrapper.base_param_settings is None:
             rate = optim_wrapper.optimizer.param_groups[0]["lr"]
             if type(rate) is float:
-                append((keys["lr"], rate, 1))
+                columns["lr"].append(rate)
                 return
         for name, rates in optim_wrapper.get_lr().items():
-            hub.update_scalar(keys[name], rates[0])
+            hub.update_scalar(f"train/{name}", rates[0])
 
     return announce
 
 
 def _reporter(runner: Engine) -> Callable[..., None]:
     hub = runner.message_hub
-    inbox, keys, tensor = hub.inbox_for(), _TrainKeys(hub), torch.Tensor
-    append = inbox.append
+    columns, tensor = _Columns(hub), torch.Tensor
 
     def report(
         runner: Engine,
@@ -157,15 +155,14 @@ def _reporter(runner: Engine) -> Callable[..., None]:
         data_batch: Batch = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        if not outputs:
-            return
-        for name, value in outputs.items():
+        column: Any = ()
+        for name, value in (outputs or {}).items():
             if type(value) is tensor and value.is_cpu and not value.ndim:
-                number: Any = value.tolist()
-                append((keys[name], float(number), 1))
+                column = columns[name]
+                column.append(value.tolist())
             else:
-                hub.update_scalar(keys[name], value)
-        if len(inbox) >= FULL:
+                hub.update_scalar(f"train/{name}", value)
+        if len(column) >= FULL:
             hub.settle()
 
     return report
