@@ -150,6 +150,14 @@ def test_the_rule_follows_from_the_name(key, rule) -> None:
     assert infer_rule(key) == rule
 
 
+def test_a_gain_of_min_delta_is_rounded_as_the_reference_engine_does() -> None:
+    best = BestScore("acc", min_delta=0.01)
+    best.value = 0.55
+    assert best.is_better(0.56)  # 0.56 - 0.55 is 0.010000000000000009
+    best.value = 0.56
+    assert not best.is_better(0.57)  # 0.57 - 0.56 is 0.009999999999999898
+
+
 def test_min_delta_counts_only_real_improvements() -> None:
     best = BestScore("loss", min_delta=0.1)
     best.value = 1.0

@@ -106,4 +106,5 @@ class BestScore:
         assert self.rule is not None
         best = _WORST[self.rule] if self.value is None else self.value
         margin = self._min_delta if self.rule == "greater" else -self._min_delta
-        return _BETTER[self.rule](value, best + margin)
+        # The gain against the margin, as the reference engine rounds it.
+        return _BETTER[self.rule](value - best, margin)
