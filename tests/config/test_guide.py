@@ -150,7 +150,7 @@ def test_a_template_refers_to_an_inherited_field(chain) -> None:
     assert Config.fromfile("refer_base_var.py").a == dict(type="ResNet", depth=50)
 
 
-def test_a_python_file_modifies_a_copy_of_an_inherited_field(chain) -> None:
+def test_a_python_file_modifies_an_inherited_field(chain) -> None:
     chain(
         "modify_base_var.py",
         """
@@ -161,8 +161,9 @@ def test_a_python_file_modifies_a_copy_of_an_inherited_field(chain) -> None:
     )
     cfg = Config.fromfile("modify_base_var.py")
 
-    assert cfg.a == dict(type="MobileNet", depth=50)
-    assert cfg.model.type == "ResNet"
+    assert cfg.a == cfg.model == dict(type="MobileNet", depth=50)
+    cfg.a.depth = 18
+    assert cfg.model.depth == 50
 
 
 @pytest.mark.parametrize("name", ["dump.py", "dump.json", "dump.yaml"])

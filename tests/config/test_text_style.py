@@ -170,7 +170,7 @@ def test_bases_may_be_computed_and_used_in_the_next_line(write) -> None:
     cfg = Config.fromfile("c.py")
 
     assert (cfg.double, cfg.first.n, cfg.known, cfg.fallback) == (100, 2, True, 4)
-    assert cfg.model.layers[0].n == 1
+    assert cfg.model.layers[0].n == 2
 
 
 def test_a_config_edits_what_it_inherits_through_base(write) -> None:
@@ -187,18 +187,22 @@ def test_a_config_edits_what_it_inherits_through_base(write) -> None:
         _base_.new = dict(b=2)
         del _base_.old
         seen = _base_.optim
-        seen.opt.lr = 7
+        seen.opt.eps = 7
         listed = _base_.steps
         listed.append(4)
+        copied = {{_base_.keep}}
+        copied['a'] = 2
         optim = dict(opt=dict(wd=5))
         """,
     )
     write("d.py", "_base_ = 'base.py'")
     cfg = Config.fromfile("c.py")
 
-    assert cfg.optim == dict(opt=dict(lr=0.02, wd=5), clip=dict(norm=1))
-    assert (cfg.steps, cfg.listed) == ([1, 2, 3], [1, 2, 3, 4])
-    assert (cfg.new.b, cfg.seen.opt.lr, "old" in cfg, cfg.keep.a) == (2, 7, False, 1)
+    assert cfg.optim == dict(opt=dict(lr=0.02, wd=5, eps=7), clip=dict(norm=1))
+    assert cfg.seen == dict(opt=dict(lr=0.02, wd=2, eps=7), clip=dict(norm=1))
+    assert cfg.steps == cfg.listed == [1, 2, 3, 4]
+    assert cfg.steps is not cfg.listed
+    assert (cfg.new.b, "old" in cfg, cfg.copied.a, cfg.keep.a) == (2, False, 2, 1)
     assert Config.fromfile("d.py").optim.opt.lr == 1
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from drivetrain.config._configdict import ConfigDict, fresh
+from drivetrain.config._configdict import fresh
 from drivetrain.config._errors import UnknownBaseValueError, nearest_hint
 from drivetrain.config._templates import base_text
 
@@ -47,8 +47,9 @@ def _length(value: Any) -> int:
 class BaseView(MutableMapping[Any, Any]):
     """``_base_`` as a Python config sees it: what the bases define, open to changes.
 
-    What is changed through it (``_base_.model.depth = 18``) changes what the config inherits, and
-    nothing else. A name bound to a part of it (``model = _base_.model``) gets a copy.
+    What is changed in it, by its own name (``_base_.model.depth = 18``) or by another one
+    (``model = _base_.model``), changes what the config inherits, as in the reference engine. The
+    files of the bases stay as they are for everybody else.
     """
 
     __slots__ = ("__data", "__originals")
@@ -93,13 +94,6 @@ class BaseView(MutableMapping[Any, Any]):
     def __len__(self) -> int:
         return len(self.__data)
 
-    def copied(self, value: Any) -> Any:
-        """A copy of ``value`` if it is a container of the bases, else ``value``."""
-        if isinstance(value, ConfigDict):  # the dicts of the config itself are plain ones
-            return fresh(value)
-        parts = [self.__data[name] for name in self.__originals if name in self.__data]
-        return fresh(value) if _is_inside(value, parts) else value
-
     def get(self, name: Any, default: Any = None) -> Any:
         """The value under ``name``, or ``default``."""
         return self[name] if name in self.__data else default
@@ -121,17 +115,6 @@ def _changes(before: Any, after: dict[Any, Any]) -> dict[Any, Any]:
         elif key not in before or type(old) is not type(value) or not _equal(old, value):
             found[key] = value
     return found
-
-
-def _is_inside(value: Any, parts: Iterable[Any]) -> bool:
-    for part in parts:
-        if part is value:
-            return True
-        if isinstance(part, dict) and _is_inside(value, dict.values(part)):
-            return True
-        if isinstance(part, (list, tuple)) and _is_inside(value, part):
-            return True
-    return False
 
 
 def _equal(value: Any, other: Any) -> bool:

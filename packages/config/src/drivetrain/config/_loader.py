@@ -173,7 +173,6 @@ class Loader:
             return self._finish(source, inherited.data)
         namespace = Namespace(
             on_base,
-            lambda value: views[0].copied(value) if views else value,
             {
                 "__file__": source.path,
                 "__name__": "__config__",

@@ -30,30 +30,17 @@ class Namespace(dict[str, Any]):
     """The globals of a Python config while it runs.
 
     Assigning ``_base_`` loads the bases on the spot: the next line can use them, and the list
-    may be computed. A name that is bound to a part of them gets a copy.
-
-    Args:
-        on_base: Called with what ``_base_`` is set to, and the line; gives what it then means.
-        own: What a name is bound to, given a value that may be a part of the bases.
-        content: What is there from the start.
+    may be computed.
     """
 
-    def __init__(
-        self,
-        on_base: Callable[[Any, int], Any],
-        own: Callable[[Any], Any],
-        content: dict[str, Any],
-    ) -> None:
+    def __init__(self, on_base: Callable[[Any, int], Any], content: dict[str, Any]) -> None:
         super().__init__(content)
         self._on_base = on_base
-        self._own = own
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == BASE_KEY:
             # One frame up is the config itself: its line is what an error should name.
             value = self._on_base(value, _line_of_caller())
-        elif isinstance(value, (dict, list, tuple)):
-            value = self._own(value)
         dict.__setitem__(self, key, value)
 
 
