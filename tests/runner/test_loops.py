@@ -62,6 +62,30 @@ def test_iterations_are_validated_when_asked(make_runner, options, expected) -> 
     assert hook.iters == expected
 
 
+@pytest.mark.parametrize("length", [{"by_epoch": True, "max_epochs": 2}, {"max_iters": 10}])
+def test_a_validation_that_a_hook_runs_takes_the_place_of_none(make_runner, length) -> None:
+    """It may be one of other weights; only a resumed run asks whether its step is validated."""
+
+    class Twice(Hook):
+        priority = "LOWEST"
+
+        def __init__(self) -> None:
+            self.accuracies: list[float] = []
+
+        def after_val_epoch(self, runner, metrics=None) -> None:
+            self.accuracies.append(metrics["acc"])
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            if runner.iter == 9:
+                runner.val_loop.run()
+
+    hook = Twice()
+    make_runner(
+        train_cfg={"by_epoch": False, **length, "val_interval": 100}, custom_hooks=[hook]
+    ).train()
+    assert len(hook.accuracies) == 2
+
+
 def test_stop_training_ends_after_the_epoch(make_runner) -> None:
     class Stop(Hook):
         def after_train_epoch(self, runner) -> None:

@@ -130,19 +130,19 @@ class TrainLoop(BaseLoop):
         return quick_iteration(self) if untouched else None
 
     def _validate_if_due(self, finished: int, last: int) -> None:
-        """Validate after ``finished`` of ``last`` epochs or iterations, if not done already."""
+        """Validate after ``finished`` of ``last`` epochs or iterations."""
         runner = self._runner
         self._decide_current_val_interval()
         due = finished % self.val_interval == 0 or finished == last
-        if (
-            runner.val_loop is not None
-            and finished >= max(self.val_begin, 1)
-            and due
-            and self.progress.validated_at != self.progress.iter
-        ):
+        if runner.val_loop is not None and finished >= max(self.val_begin, 1) and due:
             runner.val_loop.run()
             self.progress.validated_at = self.progress.iter
             runner.model.train()
+
+    @property
+    def _is_validated(self) -> bool:
+        """Whether this step is validated; a run may have died between its checkpoint and that."""
+        return self.progress.validated_at == self.progress.iter
 
     def _decide_current_val_interval(self) -> None:
         """Take the interval that holds at the epoch or iteration in progress."""
@@ -217,7 +217,7 @@ class EpochBasedTrainLoop(TrainLoop):
         runner.call_hook("before_train")
         if self.progress.batch_in_epoch == 0:
             runner.restore_random_state()
-            if self._epoch > 0:  # a run that died between a checkpoint and its validation
+            if self._epoch > 0 and not self._is_validated:
                 self._validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -331,7 +331,7 @@ class IterBasedTrainLoop(TrainLoop):
         if self._iter < self._max_iters:
             self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader, self.progress)
         runner.restore_random_state()
-        if self._iter > 0:  # a run that died between a checkpoint and its validation
+        if self._iter > 0 and not self._is_validated:
             self._validate_if_due(self._iter, self._max_iters)
         quick = self._quick(IterBasedTrainLoop.run_iter)
         while self._iter < self._max_iters and not self.stop_training:
