@@ -387,3 +387,9 @@ def test_every_error_of_the_package_has_one_root() -> None:
     for name in package.__all__:
         if name.endswith("Error"):
             assert issubclass(getattr(package, name), CheckpointError)
+
+
+def test_nothing_counts_as_loaded_from_a_file_without_weights() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with pytest.raises(StateDictMismatchError, match="0 loaded, 6 missing"):
+        load_state_dict(model, {}, strict=True)

@@ -135,6 +135,8 @@ class _Loading:
         # A counter that says how often statistics were updated; older files lack it, rightly.
         missing = [name for name in self.missing if "num_batches_tracked" not in name]
         absent = {*self.missing, *(mismatch.name for mismatch in mismatched)}
+        # Torch's layers make one of their own where it is not in the file.
+        absent |= {name for name in own if "num_batches_tracked" in name} - self.state_dict.keys()
         loaded = sum(name not in absent for name in own)
         return LoadReport(
             loaded, tuple(missing), tuple(self.unexpected), tuple(mismatched), tuple(other)
