@@ -54,7 +54,7 @@ class Hook:
     ``load_state_dict(state)``: the engine then saves it in checkpoints and restores it on resume.
     """
 
-    priority: ClassVar[int | str] = "NORMAL"
+    priority: int | str = "NORMAL"
     stages: ClassVar[tuple[str, ...]] = tuple(STAGES)
 
     def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
