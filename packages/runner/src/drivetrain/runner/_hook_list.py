@@ -123,8 +123,9 @@ class HookList:
                 f"a hook is a Hook or a config of one, got {type(hook).__name__}: {hook!r}"
             )
         level = _level(hook, priority, node_priority)
-        if priority is not None or node_priority is not None:
-            hook.priority = priority if priority is not None else node_priority
+        given = node_priority if priority is None else priority
+        if given is not None:
+            hook.priority = given
         at = len(self._hooks)
         while at > 0 and self._priorities[at - 1] > level:
             at -= 1
