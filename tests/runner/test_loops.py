@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -234,6 +236,41 @@ def test_a_loop_of_ones_own_is_saved_and_resumed_where_it_was(make_runner, kind)
     assert (longer.epoch, longer.iter) == (2, 10)
     longer.train()
     assert (longer.epoch, longer.iter) == (3, 15)
+
+
+class OwnEndlessLoop(BaseLoop):
+    """Trains until it has enough of it, which nobody knows before."""
+
+    epoch = iter = 0
+
+    def run(self):
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        for idx, data_batch in enumerate(self.dataloader):
+            self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+            outputs = self.runner.model.train_step(data_batch, self.runner.optim_wrapper)
+            self.runner.call_hook(
+                "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs
+            )
+            self.iter += 1
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+
+@pytest.mark.parametrize("hook", ["EMAHook", "ThroughputHook", "ProgressHook", "NaNWatchHook"])
+def test_a_loop_of_ones_own_may_have_no_end_that_is_known(make_runner, hook) -> None:
+    options = {"enabled": True} if hook == "ProgressHook" else {}
+    runner = make_runner(
+        train_cfg={"type": OwnEndlessLoop},
+        custom_hooks=[{"type": hook, **options}],
+        default_hooks={"logger": {"type": "LoggerHook", "interval": 2}},
+    )
+    runner.train()
+    log = next(Path(runner.work_dir).rglob("*.log")).read_text()
+    assert re.findall(r"Epoch\(train\) .*\[1\]\[(\d)/5\]", log) == ["2", "4"]
+    assert "eta:" not in log
+    assert (runner.max_epochs, runner.iter) == (math.inf, 5)
 
 
 class Stream(IterableDataset):

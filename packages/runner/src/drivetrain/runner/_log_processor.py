@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ class LogProcessor:
             parts += [f"{name}: {record[name]:.4e}" for name in rates]
             names = [name for name in names if name not in rates]
             self.last_made = record
-        if eta_s is not None and "time" in record and "data_time" in record:
+        if eta_s is not None and eta_s < math.inf and "time" in record and "data_time" in record:
             digits = self.num_digits
             parts += [
                 f"eta: {datetime.timedelta(seconds=int(eta_s))}",

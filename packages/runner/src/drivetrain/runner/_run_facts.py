@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -129,14 +130,14 @@ class RunFacts(ABC):
         return getattr(self._train_loop, "iter", 0)
 
     @property
-    def max_epochs(self) -> int:
-        """Number of training epochs."""
-        return self.train_loop.max_epochs
+    def max_epochs(self) -> Any:
+        """Number of training epochs; infinity where a loop of one's own has no end."""
+        return getattr(self.train_loop, "max_epochs", math.inf)
 
     @property
-    def max_iters(self) -> int:
-        """Number of training iterations."""
-        return self.train_loop.max_iters
+    def max_iters(self) -> Any:
+        """Number of training iterations; infinity where a loop of one's own has no end."""
+        return getattr(self.train_loop, "max_iters", math.inf)
 
     @property
     def val_interval(self) -> int:

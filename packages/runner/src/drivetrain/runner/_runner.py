@@ -119,8 +119,9 @@ class Runner(Engine):
     def _prepare_by_own_builders(self) -> None:
         """The same in the same order, one part after the other."""
         strategy = self.strategy
-        strategy.prepare(self.model, compile=self._compile, dispatch_kwargs=self._lengths())
-        self.model = strategy.model
+        [self.model, *_] = strategy.prepare(
+            self.model, compile=self._compile, dispatch_kwargs=self._lengths()
+        )
         if strategy.optim_wrapper is None:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             strategy.prepare(self.model, optim_wrapper=self.optim_wrapper)

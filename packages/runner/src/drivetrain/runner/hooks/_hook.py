@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from drivetrain.runner._engine import Engine
+    from drivetrain.runner._priority import Priority
 
 Batch = dict[str, Any] | tuple | list | None
 """What a data loader yields."""
@@ -54,7 +55,7 @@ class Hook:
     ``load_state_dict(state)``: the engine then saves it in checkpoints and restores it on resume.
     """
 
-    priority: int | str = "NORMAL"
+    priority: int | str | Priority = "NORMAL"
     stages: ClassVar[tuple[str, ...]] = tuple(STAGES)
 
     def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:

@@ -95,9 +95,9 @@ class LoggerHook(Hook):
         """Look at the sizes of the batches to come, and whether the last one has a line."""
         self._samples.open_epoch(runner)
         counted = length_of(runner.train_dataloader) if runner.log_processor.by_epoch else None
-        if counted is None:  # and a loop of one's own may have no end
-            counted = getattr(runner.train_loop, "max_iters", None)
-        self._closes = not self.ignore_last or (counted is not None and counted < self.interval)
+        if counted is None:
+            counted = runner.max_iters
+        self._closes = not self.ignore_last or counted < self.interval
 
     def after_train_iter(
         self,

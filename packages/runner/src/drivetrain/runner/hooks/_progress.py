@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.dist import is_main_process
@@ -35,7 +36,8 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Engine) -> None:
         """Open the bar of the training, at the position of a resumed run."""
-        self._start("train", runner.max_iters, runner.iter)
+        total = runner.max_iters
+        self._start("train", None if total == math.inf else total, runner.iter)
 
     def after_train_iter(
         self,
