@@ -215,3 +215,40 @@ def test_a_subclass_of_a_wrapper_keeps_its_own_step(tmp_path) -> None:
     runner.optim_wrapper = Twice(torch.optim.SGD(runner.model.parameters(), lr=0.1))
     runner.train()
     assert Twice.steps == 8
+
+
+class Doubling(nn.Module):
+    """A preprocessor of somebody's own, on no device that it would tell."""
+
+    def forward(self, data, training=False):
+        return [2 * part for part in data]
+
+
+@pytest.mark.parametrize("kind", [Line, OwnStep])
+def test_a_preprocessor_of_ones_own_is_called_also_when_it_comes_later(tmp_path, kind) -> None:
+    class Swap(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 6:
+                runner.model.data_preprocessor = Doubling()
+
+    runner, calls = make(tmp_path, kind())
+    runner.model.data_preprocessor = Doubling()
+    runner.train()
+    doubled = [entry[2]["loss"] for entry in calls.seen if len(entry) == 4]
+    runner, calls = make(tmp_path / "later", kind())
+    runner.register_hook(Swap())
+    runner.train()
+    later = [entry[2]["loss"] for entry in calls.seen if len(entry) == 4]
+    runner, calls = make(tmp_path / "never", kind())
+    runner.train()
+    never = [entry[2]["loss"] for entry in calls.seen if len(entry) == 4]
+    assert later[:6] == never[:6]
+    assert later[6] != never[6]
+    assert doubled[0] == pytest.approx(make_first_loss(2))
+
+
+def make_first_loss(factor: float) -> float:
+    """The loss of the first batch, its inputs and targets multiplied."""
+    x = torch.arange(10.0)[:, None] / 10
+    with torch.no_grad():
+        return Line()(factor * x[:3], factor * (2 * x + 1)[:3])["loss"].item()

@@ -116,21 +116,25 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
         return lambda data: model.train_step(data, optim_wrapper=optim_wrapper)
     inner: Any = model.module if parallel else model
     forward = _forward_of(model) if parallel else inner._run_forward
-    preprocess = inner.data_preprocessor
+    preprocess, modules = inner.data_preprocessor, inner._modules
     # Moving or converting a model gives its preprocessor another device: then it is asked again.
     home = preprocess.device if _passes_cpu_tensors(preprocess) else None
     plain_losses = _keeps(inner, _LOSSES)
 
     def train_step(data: Any) -> dict[str, Tensor]:
         kind = type(data)
-        if home is not None and home is preprocess._device:
+        if (
+            home is not None
+            and home is preprocess._device
+            and modules["data_preprocessor"] is preprocess
+        ):
             parts = data if kind is list or kind is tuple else _values(data, kind)
             for part in parts:
                 if type(part) is not Tensor or not part.is_cpu:
                     data = preprocess(data, True)
                     break
         else:
-            data = preprocess(data, True)
+            data = inner.data_preprocessor(data, True)
         losses = forward(data, mode="loss")
         loss = losses.get("loss") if plain_losses and type(losses) is dict else None
         if type(loss) is Tensor and len(losses) == 1 and not loss.ndim:
@@ -213,19 +217,23 @@ def quick_prediction(model: Any, step: str) -> Callable[[Any], Any]:
         inner = model.module
     if not (isinstance(inner, BaseModel) and _keeps(inner, _PREDICTIONS)):
         return getattr(model, step)
-    forward, preprocess = inner._run_forward, inner.data_preprocessor
+    forward, preprocess, modules = inner._run_forward, inner.data_preprocessor, inner._modules
     home = preprocess.device if _passes_cpu_tensors(preprocess) else None
 
     def predict(data: Any) -> Any:
         kind = type(data)
-        if home is not None and home is preprocess._device:
+        if (
+            home is not None
+            and home is preprocess._device
+            and modules["data_preprocessor"] is preprocess
+        ):
             parts = data if kind is list or kind is tuple else _values(data, kind)
             for part in parts:
                 if type(part) is not Tensor or not part.is_cpu:
                     data = preprocess(data, False)
                     break
         else:
-            data = preprocess(data, False)
+            data = inner.data_preprocessor(data, False)
         return forward(data, mode="predict")
 
     return predict
