@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from drivetrain.dist.strategy import (
     _shard_folder,
     _sharded_checkpoint,
 )
+from drivetrain.dist.strategy._shard_folder import make_folder
 
 SEEDED = {"randomness": {"seed": 7}}
 BLOCKS = {"wrap": {"classes": ["Linear"]}}
@@ -231,6 +233,17 @@ def _save_to_a_store() -> str:
 
 def test_a_store_takes_files_only(ranks: Any) -> None:
     assert all("which only disks have" in text for text in ranks(_save_to_a_store))
+
+
+def test_what_killed_saves_and_removals_left_is_swept_by_a_later_save(tmp_path: Path) -> None:
+    an_hour_ago = time.time() - 3600
+    for name in (".step_1.partial", ".step_2.0a1b2c3d.removed", ".step_3.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rank0.pth").write_bytes(b"")
+        if name != ".step_3.partial":  # which another process may be writing now
+            os.utime(tmp_path / name, (an_hour_ago, an_hour_ago))
+    make_folder(str(tmp_path / "step_4"), [])
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".step_3.partial", "step_4"]
 
 
 # ---- killed -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from drivetrain.dist._objects import all_gather_object
 _T = TypeVar("_T")
 _MANIFEST = "manifest.json"  # as seal_folder names it
 _PARTIAL = ".partial"
+_REMOVED = ".removed"  # as drivetrain.checkpoint names a folder that it is about to remove
 _REPLACED = ".replaced"
 _STALE_AFTER_S = 600.0
 
@@ -126,9 +127,9 @@ def _hidden(folder: str) -> str:
 def _fresh_folder(partial: str) -> None:
     parent = os.path.dirname(partial) or "."
     os.makedirs(parent, exist_ok=True)
-    for entry in os.scandir(parent):  # of saves that were killed
-        is_partial = entry.name.startswith(".") and entry.name.endswith(_PARTIAL)
-        if is_partial and time.time() - entry.stat().st_mtime > _STALE_AFTER_S:
+    for entry in os.scandir(parent):  # of saves and removals that were killed
+        is_left = entry.name.startswith(".") and entry.name.endswith((_PARTIAL, _REMOVED))
+        if is_left and time.time() - entry.stat().st_mtime > _STALE_AFTER_S:
             _remove(entry.path)
     _remove(partial)
     os.makedirs(partial)
