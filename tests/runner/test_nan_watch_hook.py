@@ -96,6 +96,22 @@ def test_the_error_names_step_module_samples_and_file(make_runner, spoiled) -> N
     assert isinstance(caught.value, FloatingPointError)
 
 
+def test_a_step_that_is_finite_when_it_is_run_again_is_not_said_to_have_been(make_runner) -> None:
+    class Whim(Fragile):
+        """Breaks once, by a count that no buffer holds."""
+
+        steps = 0
+
+        def forward(self, x, y, mode="tensor"):
+            Whim.steps += mode == "loss"
+            outputs = super().forward(x, y, mode)
+            return {"loss": outputs["loss"] / 0} if Whim.steps == 2 else outputs
+
+    with pytest.raises(NonFiniteError, match="batch 2.: the loss is not finite") as caught:
+        make_runner(model=Whim(), custom_hooks=[NaNWatchHook()]).train()
+    assert "Run again, the step gave finite numbers" in str(caught.value)
+
+
 def test_weights_are_those_from_before_the_step(make_runner, spoiled) -> None:
     before = WeightsBefore(4)
     runner = make_runner(

@@ -354,7 +354,8 @@ def _message(step: Step, reports: list[dict[str, Any]], rank: int) -> str:
     place = f"iteration {step.iteration} (epoch {step.epoch + 1}, batch {step.batch_in_epoch + 1})"
     where = f" on rank {rank}" if len(reports) > 1 else ""
     where += f" (and {', '.join(map(str, ranks[1:]))})" if ranks[1:] else ""
-    value = "not finite" if report["loss"] is None else report["loss"]
+    again = report["loss"]  # when the step was run again
+    value = "not finite" if again is None or math.isfinite(again) else again
     what = f"the loss is {value}" if report["what"] == "loss" else "a gradient is not finite"
     text = report["text"] or (
         "Run again, the step gave finite numbers: it depends on something that is not kept."
