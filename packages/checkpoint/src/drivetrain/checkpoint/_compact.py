@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import torch
+
+from drivetrain.checkpoint._plain import tensors_in
 
 
 def without_unused_memory(plain: Any) -> Any:
@@ -18,25 +19,13 @@ def without_unused_memory(plain: Any) -> Any:
     """
     used: defaultdict[int, dict[tuple[Any, ...], int]] = defaultdict(dict)
     size: dict[int, int] = {}
-    for tensor in _strided(plain):
+    for tensor in filter(_has_memory, tensors_in(plain)):
         storage = tensor.untyped_storage()
         view = (tensor.storage_offset(), tensor.size(), tensor.stride(), tensor.dtype)
         used[storage.data_ptr()][view] = tensor.numel() * tensor.element_size()
         size[storage.data_ptr()] = storage.nbytes()
     wasteful = {memory for memory, views in used.items() if sum(views.values()) < size[memory]}
     return _copied(plain, wasteful, {}) if wasteful else plain
-
-
-def _strided(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        if _has_memory(value):
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strided(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strided(item)
 
 
 def _has_memory(tensor: torch.Tensor) -> bool:

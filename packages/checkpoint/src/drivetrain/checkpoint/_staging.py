@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from drivetrain.checkpoint._plain import tensors_in
+
 _LARGE_BYTES = 1 << 20
 
 
@@ -117,24 +119,13 @@ def _has_storage(tensor: torch.Tensor) -> bool:
 def _storages(state: Any) -> Iterator[torch.UntypedStorage]:
     """Each memory of a state once, in the order in which it is copied."""
     seen: set[tuple[str, int]] = set()
-    for tensor in _tensors(state):
+    for tensor in tensors_in(state):
         if _has_storage(tensor):
             storage = tensor.untyped_storage()
             key = (str(tensor.device), storage.data_ptr())
             if key not in seen:
                 seen.add(key)
                 yield storage
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif type(value) in (list, tuple):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _allocated(storages: list[torch.UntypedStorage]) -> list[torch.Tensor]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from drivetrain.checkpoint._plain import tensors_in
 from drivetrain.checkpoint._read import read_checkpoint_file
 from drivetrain.checkpoint._verify import verify_checkpoint
 
@@ -64,7 +65,7 @@ def summarize_checkpoint(
 def _line(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"tensor {tuple(value.shape)}, {_dtype(value)}"
-    tensors = list(_tensors(value))
+    tensors = list(tensors_in(value))
     if tensors:
         counts = Counter(_dtype(tensor) for tensor in tensors)
         types = ", ".join(name for name, _ in counts.most_common())
@@ -73,17 +74,6 @@ def _line(value: Any) -> str:
     if isinstance(value, Mapping):
         return _shortened(", ".join(f"{key}: {item!r}" for key, item in value.items()) or "empty")
     return _shortened(repr(value))
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _dtype(tensor: torch.Tensor) -> str:
