@@ -246,6 +246,8 @@ def test_each_level_adds_to_what_its_parent_did() -> None:
             self.fc = nn.Linear(2, 2)
             self.head = Head(constant("Linear", 2))
             self.plain = nn.Sequential(Head(constant("Linear", 3)))
+            self.ours = Sequential(Head(constant("Linear", 4)))
+            self.wrapped = nn.DataParallel(Head(constant("Linear", 5)))
             self.custom = Custom()
 
     model = Model()
@@ -253,7 +255,9 @@ def test_each_level_adds_to_what_its_parent_did() -> None:
     values = constants(model)
     assert values["fc.weight"] == 1
     assert values["head.fc.weight"] == 2
-    assert values["plain.0.fc.weight"] == 3
+    assert values["plain.0.fc.weight"] == 1  # as in the reference engine: models count on it
+    assert values["ours.0.fc.weight"] == 4
+    assert values["wrapped.module.fc.weight"] == 5
     assert values["custom.scale"] == 8
     assert model.is_init
     assert model.head.is_init

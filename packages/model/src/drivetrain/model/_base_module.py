@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from drivetrain.dist import master_only
+from drivetrain.dist import is_model_wrapper, master_only
 from drivetrain.logging import MMLogger, print_log
 from drivetrain.model._errors import ModelTypeError
 from drivetrain.model._initializers import PretrainedInit, initialize
@@ -48,9 +48,12 @@ class BaseModule(nn.Module, ABC):
     def init_weights(self) -> None:
         """Initialize the weights: own recipe first, then the children's, then what is pretrained.
 
-        Children that have ``init_weights`` are asked, through plain containers too. It works once;
-        a further call changes nothing, and says so. The outermost call logs what initialized each
-        parameter.
+        Children that have ``init_weights`` are asked, those in a wrapper such as ``DataParallel``
+        too. What lies in a container of torch (``nn.Sequential``, ``nn.ModuleList``) gets this
+        module's recipe only, as in the reference engine: models count on it. Use
+        :class:`Sequential`, :class:`ModuleList` and :class:`ModuleDict` for parts with recipes of
+        their own. It works once; a further call changes nothing, and says so. The outermost call
+        logs what initialized each parameter.
         """
         outermost = not hasattr(self, "_params_init_info")
         if outermost:
@@ -129,11 +132,10 @@ def _recipes(module: BaseModule) -> list[Mapping[str, Any]]:
 
 
 def _init_child(module: nn.Module) -> None:
+    if is_model_wrapper(module) and not hasattr(module, "init_weights"):
+        module = module.module  # type: ignore[assignment]  # every wrapper holds its model there
     init_weights = getattr(module, "init_weights", None)
-    if init_weights is None:
-        for child in module.children():
-            _init_child(child)
-    elif not getattr(module, "is_init", False):
+    if init_weights is not None and not getattr(module, "is_init", False):
         init_weights()
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"init_weights of {type(module).__name__}")
