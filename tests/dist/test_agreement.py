@@ -134,3 +134,19 @@ def test_another_model_is_named_before_a_rank_waits(
             "  model bias:  rank 0: (3,) float32, rank 1: (4,) float32",
             "  model weight:  rank 0: (3, 2) float32, rank 1: (4, 2) float32",
         ]
+
+
+class Stages(DDPStrategy):
+    same_model_on_ranks = False
+
+    def wrap_model(self, model: nn.Module) -> nn.Module:
+        return model
+
+
+def _prepare_stage(folder: str) -> int:
+    model, *_ = Stages(work_dir=folder).prepare(nn.Linear(1, 1 + dist.get_rank()))
+    return model.out_features
+
+
+def test_a_strategy_may_give_each_rank_a_model_of_its_own(ranks: Any, tmp_path: Path) -> None:
+    assert ranks(_prepare_stage, str(tmp_path)) == [1, 2]

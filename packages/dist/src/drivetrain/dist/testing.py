@@ -46,7 +46,10 @@ def check_strategy(make: Callable[[], BaseStrategy], folder: str) -> None:
         _check_equal_on_ranks(_predictions(whole), "predictions after training")
 
         half = _prepared(make())
-        _require(torch.equal(_predictions(half), fresh), "equal seeds must give equal weights")
+        _require(
+            torch.equal(_predictions(half), fresh),
+            "equal seeds must give equal weights: is make() seeded?",
+        )
         _train(half, range(_STEPS // 2))
         saved = _predictions(half)
         half.save_checkpoint(file, extra_ckpt={"meta": {"iter": _STEPS // 2}})

@@ -44,6 +44,9 @@ class BaseStrategy(RunState, ABC):
         wrap_by: Called by ``prepare`` instead of ``wrap_model``, where a runner has its own way.
     """
 
+    #: Whether all ranks must bring the same parameters; not so where each trains its own stage.
+    same_model_on_ranks: bool = True
+
     def __init__(
         self,
         *,
@@ -271,7 +274,7 @@ class BaseStrategy(RunState, ABC):
         if self.dispatch_kwargs.get("init_weights_for_test_or_val", True):
             self.init_model_weights(built)
         built = self.convert_model(built)
-        if self.distributed:
+        if self.distributed and self.same_model_on_ranks:
             check_same_model(built)
         self._outline = Outline.of(built)
         if isinstance(compile, Mapping) and "blocks" in compile:
