@@ -27,7 +27,7 @@ from drivetrain.model import (
     update_init_info,
     xavier_init,
 )
-from drivetrain.registry import WEIGHT_INITIALIZERS
+from drivetrain.registry import MODELS, WEIGHT_INITIALIZERS
 
 
 @pytest.fixture(autouse=True)
@@ -263,6 +263,14 @@ def test_each_level_adds_to_what_its_parent_did() -> None:
     assert model.head.is_init
     assert not hasattr(model, "_params_init_info")
     assert not hasattr(model.head.fc, "_params_init_info")
+
+
+def test_a_list_of_nodes_becomes_a_container_that_asks_its_parts() -> None:
+    node = {"type": Head, "init_cfg": constant("Linear", 3)}
+    module = MODELS.build([node, node])
+    assert type(module) is Sequential
+    module.init_weights()
+    assert constants(module)["1.fc.weight"] == 3
 
 
 @pytest.mark.parametrize(

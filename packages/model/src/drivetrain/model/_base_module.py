@@ -15,6 +15,7 @@ from drivetrain.logging import MMLogger, print_log
 from drivetrain.model._errors import ModelTypeError
 from drivetrain.model._initializers import PretrainedInit, initialize
 from drivetrain.model._weight_init import fingerprint, update_init_info
+from drivetrain.registry import MODELS
 
 InitCfg = Mapping[str, Any] | list[Mapping[str, Any]]
 
@@ -141,6 +142,7 @@ def _init_child(module: nn.Module) -> None:
             update_init_info(module, init_info=f"init_weights of {type(module).__name__}")
 
 
+@MODELS.register_module()  # what a list of nodes is built into
 class Sequential(BaseModule, nn.Sequential):
     """``nn.Sequential`` with a recipe for its weights.
 
