@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from drivetrain.evaluator import BaseMetric
 from drivetrain.runner.hooks import Hook
 
 
@@ -76,6 +77,15 @@ CASES = {
         custom_hooks=[{"type": "EMAHook", "begin_iter": 1, "begin_epoch": 1}],
     ),
     # numbers that make no sense
+    "no work dir": raises(TypeError, "work_dir is the path of a folder, got None", work_dir=None),
+    "a list for a loop": raises(
+        TypeError, r"val_cfg is a loop or a config of one, got \[\]", val_cfg=[]
+    ),
+    "the class of a metric": raises(
+        TypeError,
+        "a metric is a BaseMetric or a node of one.* got ABCMeta",
+        val_evaluator=[BaseMetric],
+    ),
     "a text for a number of epochs": raises(
         ValueError,
         "max_epochs is a whole number from 0 on, got 'three'",
@@ -238,18 +248,28 @@ def test_a_file_that_would_run_code_does_not(make_runner, tmp_path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-def test_weights_of_another_model_are_reported_and_the_model_keeps_its_own(
+def test_weights_that_do_not_fit_are_reported_and_the_model_keeps_its_own(
     make_runner, tmp_path
 ) -> None:
-    torch.save({"state_dict": {"foo": torch.zeros(1)}}, tmp_path / "other.pth")
+    other = {"foo": torch.zeros(1), "layers.0.bias": torch.full((8,), 7.0)}
+    torch.save({"state_dict": other}, tmp_path / "other.pth")
     runner = make_runner(load_from=str(tmp_path / "other.pth"), train_cfg=train(max_epochs=0))
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
     runner.train()
-    assert all(torch.equal(v, before[k]) for k, v in runner.model.state_dict().items())
+    after = runner.model.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed == ["layers.0.bias"]
     log = next((tmp_path / "work").rglob("*.log")).read_text()
     assert "the weights do not all fit" in log
     assert "layers.0.weight" in log
     assert "foo" in log
+
+
+def test_a_checkpoint_of_another_model_is_refused(make_runner, tmp_path) -> None:
+    torch.save({"state_dict": {"foo": torch.zeros(1)}}, tmp_path / "other.pth")
+    runner = make_runner(load_from=str(tmp_path / "other.pth"))
+    with pytest.raises(RuntimeError, match=r"of another model(.|\n)*It has: +foo(.|\n)*layers"):
+        runner.train()
 
 
 def test_a_work_dir_that_cannot_be_made_is_named(make_runner, tmp_path) -> None:

@@ -178,8 +178,8 @@ def _built(metric: Any) -> Any:
     built = METRICS.build(metric) if isinstance(metric, Mapping) else metric
     if isinstance(built, UpdatableMetric) and not hasattr(built, "process"):
         return UpdatedMetric(built)
-    if not callable(getattr(built, "process", None)) or not callable(
-        getattr(built, "evaluate", None)
+    if isinstance(built, type) or not (
+        callable(getattr(built, "process", None)) and callable(getattr(built, "evaluate", None))
     ):
         raise EvaluatorConfigError(
             "a metric is a BaseMetric or a node of one, with methods `process` and `evaluate`; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,14 @@ STAGE_PARTS = {
 
 
 def check_parts(parts: Mapping[str, Any]) -> None:
-    """Refuse a stage of which only a part is given.
+    """Refuse a stage of which only a part is given, and what cannot be a loop or a folder.
 
     Raises:
-        RunnerConfigError: If so; names the stage and what is missing.
+        RunnerConfigError: If a part is missing; names the stage and the part.
+        TypeError: If a loop or the work dir is something else.
     """
+    if not isinstance(parts["work_dir"], (str, os.PathLike)):
+        raise TypeError(f"work_dir is the path of a folder, got {parts['work_dir']!r}")
     for stage, names in STAGE_PARTS.items():
         given = [name for name in names if parts.get(name) is not None]
         missing = [name for name in names if name not in given]
@@ -30,6 +34,9 @@ def check_parts(parts: Mapping[str, Any]) -> None:
                 f"  Given:   {', '.join(given)}\n"
                 f"  Missing: {', '.join(missing)}"
             )
+        loop = parts.get(f"{stage}_cfg")
+        if given and not isinstance(loop, Mapping) and not hasattr(loop, "run"):
+            raise TypeError(f"{stage}_cfg is a loop or a config of one, got {loop!r}")
     if parts.get("param_scheduler") and parts.get("optim_wrapper") is None:
         raise RunnerConfigError(
             "param_scheduler needs an optim_wrapper whose parameters it schedules"
