@@ -173,6 +173,13 @@ def test_frozen_parameters_are_in_the_optimizer_with_its_own_settings() -> None:
     assert settings(model, {"norm_decay_mult": 0.0})["norm.weight"] == (1.0, 0.1)
 
 
+def test_an_exemption_from_decay_that_fits_nothing_is_a_warning(caplog_of) -> None:
+    """Schedules for many models exempt ``.cls_token``, whether a model has one or not."""
+    rules = {"custom_keys": {".cls_token": {"decay_mult": 0.0}, "norm": {"lr_mult": 0.1}}}
+    lines = caplog_of(lambda: settings(Net(), rules))
+    assert any("'.cls_token' is in no parameter's name" in line for line in lines)
+
+
 def test_a_custom_key_may_be_for_frozen_parameters_only() -> None:
     model = Net()
     for param in model.norm.parameters():

@@ -19,6 +19,7 @@ from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTI
 _NORM_LAYERS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 # By name: deformable convolutions live in other libraries, which need not be installed.
 _DEFORMABLE_CONVS = frozenset({"DeformConv2d", "ModulatedDeformConv2d"})
+_NO_DECAY = {"decay_mult": 0.0}
 _RULES = frozenset(
     {
         "bias_lr_mult",
@@ -57,7 +58,8 @@ class DefaultOptimWrapperConstructor:
     - ``merge_groups``: put parameters with equal settings into one group. Off by default, because
       it changes the number of groups, and with it the optimizer's state dict; many small groups
       make fused optimizers slow.
-    - ``allow_unmatched_keys``: accept ``custom_keys`` that fit no parameter of this model.
+    - ``allow_unmatched_keys``: accept ``custom_keys`` that fit no parameter of this model. One that
+      only says ``decay_mult=0`` is accepted with a warning: schedules for many models list them.
 
     Args:
         optim_wrapper_cfg: Node of the wrapper; ``optimizer`` is the node of the optimizer, ``type``
@@ -285,17 +287,21 @@ class DefaultOptimWrapperConstructor:
     def _check_keys_matched(self, model: nn.Module) -> None:
         # Those that are frozen or left out as duplicates count: their key is no mistake.
         names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        keys = self.paramwise_cfg.get("custom_keys", ())
+        keys = self.paramwise_cfg.get("custom_keys", {})
         unmatched = [key for key in keys if not any(key in f".{name}" for name in names)]
         if not unmatched or self.paramwise_cfg.get("allow_unmatched_keys"):
             return
-        key = min(unmatched)
         prefixes = {name.rsplit(".", depth)[0] for name in names for depth in range(4)}
-        raise ParamwiseError(
-            f"optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in no parameter's name."
-            f"{nearest(key, prefixes)} The model has {', '.join(names[:4])}, ... ({len(names)}). "
-            "Correct the key, remove it, or set paramwise_cfg.allow_unmatched_keys=True."
-        )
+        for key in sorted(unmatched, key=lambda key: (keys[key] == _NO_DECAY, key)):
+            message = (
+                f"optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in no parameter's name."
+                f"{nearest(key, prefixes)} The model has {', '.join(names[:4])}, ... "
+                f"({len(names)}). Correct the key, remove it, or set "
+                "paramwise_cfg.allow_unmatched_keys=True."
+            )
+            if keys[key] != _NO_DECAY:
+                raise ParamwiseError(message)
+            print_log(message, logger="current", level=logging.WARNING)
 
 
 def _holds(groups: list[dict[str, Any]], param: Tensor) -> bool:
