@@ -325,9 +325,11 @@ def test_a_runner_of_ones_own_may_add_to_the_environment(tmp_path) -> None:
             super().setup_env(env_cfg)
             self.seen = env_cfg
 
-    assert MyRunner(
-        torch.nn.Linear(1, 1), str(tmp_path), env_cfg={"resource_limit": 2048}
-    ).seen == {"resource_limit": 2048}
+    def seen(**options) -> dict:
+        return MyRunner(torch.nn.Linear(1, 1), str(tmp_path), **options).seen
+
+    assert seen(env_cfg={"resource_limit": 2048}) == {"resource_limit": 2048}
+    assert seen() == {}
 
 
 def test_set_randomness_seeds_again(make_runner) -> None:

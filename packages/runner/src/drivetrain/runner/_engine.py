@@ -93,7 +93,7 @@ class Engine(RunParts):
             log_kwargs={"log_level": log_level},
             auto_scale_lr=auto_scale_lr,
         )
-        self.setup_env(env_cfg)
+        self.setup_env(env_cfg or {})
         if self.distributed:
             check_same_settings("config", self.cfg.to_dict())
         self.default_scope: DefaultScope | None = None

@@ -84,7 +84,7 @@ class RunParts(RunState):
     #: What the arguments say about processes, devices and limits.
     _env_cfg: dict[str, Any] | None = None
 
-    def setup_env(self, env_cfg: dict[str, Any] | None) -> None:
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Join the other processes, seed, make the log folder and open the log.
 
         Called when the runner is made; a subclass may do more before or after it.
