@@ -132,6 +132,9 @@ CASES = {
         custom_hooks=[{"type": "EMAHook", "ema_type": "Foo"}],
     ),
     "an unknown launcher": raises(ValueError, "unknown launcher 'torchrun'", launcher="torchrun"),
+    "an unknown level of the log": raises(
+        ValueError, "log_level: no level 'LOUD'", log_level="LOUD"
+    ),
     "an unknown priority": raises(
         ValueError,
         r"custom_hooks\.1\.priority: no hook priority 'TOP'",
@@ -220,7 +223,8 @@ def test_a_batch_larger_than_the_data_is_explained_where_it_would_be_dropped(
 
 
 def test_zero_epochs_train_nothing_and_save_nothing(make_runner, tmp_path) -> None:
-    runner = make_runner(train_cfg=train(max_epochs=0))
+    steps = {"type": "MultiStepLR", "milestones": [1]}  # whose end is that of the run
+    runner = make_runner(train_cfg=train(max_epochs=0), param_scheduler=steps)
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
     model = runner.train()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -278,11 +278,19 @@ MISTAKES = {
         2,
         "epoch_1.pth",
     ),
+    "weights of another model": (
+        ["train", "tiny.py", "--load-from", "foo.pth"],
+        2,
+        "the checkpoint is of another model",
+    ),
     "another model than in the checkpoint": (
         ["train", "tiny.py", "model.width=5", "--resume", "--load-from", "four.pth"],
         2,
         "net.0.weight: (4, 2) in the checkpoint, (5, 2) in the model",
     ),
+    "unknown level of the log": (["train", "tiny.py", "+log_level=LOUD"], 2, "no level 'LOUD'"),
+    "launcher that nobody has": (["train", "tiny.py", "+launcher=foo"], 2, "'foo'"),
+    "compile as a number": (["train", "tiny.py", "+compile=3"], 2, "compile is a bool"),
     "setting that nobody can follow": (
         ["train", "tiny.py", "+randomness.sed=3"],
         2,
@@ -300,6 +308,7 @@ MISTAKES = {
 def test_a_mistake_is_one_screen_without_a_traceback(project, capsys, words, code, text) -> None:
     weights = {"net.0.weight": torch.zeros(4, 2), "net.2.bias": torch.zeros(2)}
     torch.save([1, 2], project / "list.pth")
+    torch.save({"state_dict": {"foo": torch.zeros(1)}}, project / "foo.pth")
     (project / "runs").mkdir()
     torch.save({"state_dict": weights}, project / "runs" / "epoch_1.pth")
     torch.save({"state_dict": weights, "meta": {}}, project / "four.pth")

@@ -159,7 +159,7 @@ def _build_one(
 ) -> _ParamScheduler:
     cfg = dict(node)
     default_end = run["max_epochs"] if cfg.get("by_epoch", True) else run["max_iters"]
-    if default_end is not None:
+    if default_end:  # of a run without steps no schedule gets to an end
         cfg.setdefault("end", default_end)
     cfg["optimizer"] = optimizer
     if not cfg.get("convert_to_iter_based", False):

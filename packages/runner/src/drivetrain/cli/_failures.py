@@ -29,7 +29,14 @@ INTERRUPTED = 128 + signal.SIGINT
 _CHECKING_PACKAGES = ("drivetrain.config", "drivetrain.registry", "drivetrain.runner")
 
 #: So do these, of packages that do not check configs otherwise.
-_WRONG_INPUT = ("WorkDirError", "CheckpointNotFoundError", "StrategyConfigError")
+_WRONG_INPUT = (
+    "WorkDirError",
+    "LauncherError",
+    "StrategyConfigError",
+    "CheckpointNotFoundError",
+    "LoaderConfigError",
+    "EmptyLoaderError",
+)
 
 #: A failure whose message was written to be read: it says where, what and what to do.
 _EXPLAINED_BUILTINS = (OSError, ImportError)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from drivetrain.config import Config
+from drivetrain.registry import ComponentArgumentError
 from drivetrain.runner._errors import RunnerConfigError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -39,10 +41,24 @@ def checked_compile(value: Any) -> bool | dict[str, Any]:
     """``compile``, if it is a bool or a dict of options.
 
     Raises:
-        TypeError: If it is something else.
+        ComponentArgumentError: If it is something else; also a TypeError.
     """
     if not isinstance(value, (bool, dict)):
-        raise TypeError(f"compile is a bool or a dict of options, got {value!r}")
+        raise ComponentArgumentError(f"compile is a bool or a dict of options, got {value!r}")
+    return value
+
+
+def checked_level(value: int | str) -> int | str:
+    """``log_level``, if the standard library knows it.
+
+    Raises:
+        RunnerConfigError: If not.
+    """
+    # Of an unknown name it makes a text.
+    if isinstance(value, str) and not isinstance(logging.getLevelName(value.upper()), int):
+        raise RunnerConfigError(
+            f"log_level: no level {value!r}; there are DEBUG, INFO, WARNING, ERROR and CRITICAL"
+        )
     return value
 
 

@@ -22,7 +22,13 @@ from drivetrain.dist import check_same_settings, is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import DefaultScope, building
-from drivetrain.runner._arguments import arguments_in, as_config, config_stem, resume_source
+from drivetrain.runner._arguments import (
+    arguments_in,
+    as_config,
+    checked_level,
+    config_stem,
+    resume_source,
+)
 from drivetrain.runner._base_loop import BaseLoop, length_of
 from drivetrain.runner._config_check import check_config, locator
 from drivetrain.runner._errors import MissingPartError, RunnerConfigError
@@ -90,7 +96,7 @@ class Engine(RunParts):
                 "launcher": launcher,
                 "randomness": randomness or {"seed": None},
             },
-            log_kwargs={"log_level": log_level},
+            log_kwargs={"log_level": checked_level(log_level)},
             auto_scale_lr=auto_scale_lr,
         )
         self.setup_env(env_cfg or {})

@@ -90,12 +90,12 @@ class Outline:
                 optimizer's state: then none that is trained may be missing or of another shape.
 
         Raises:
-            StrategyError: If the model has not one of their names.
-            StrategyConfigError: If ``in_full`` and some do not fit, or none does; names them.
+            StrategyConfigError: If the model has not one of their names; if ``in_full`` and some do
+                not fit, or none does: names them.
         """
         fits_none = found and not report.loaded
         if fits_none and not report.mismatched:
-            raise StrategyError(
+            raise StrategyConfigError(
                 f"{self.kind}: the checkpoint is of another model; it has none of its weights.\n"
                 f"  It has:   {_some_names(found)}\n  Expected: {_some_names(self.shapes)}"
             )
