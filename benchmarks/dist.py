@@ -71,19 +71,23 @@ def network(width=32):
 """
 #: The command, made to end after one iteration and to say when that was.
 UNTIL_FIRST = """
-import os, sys, time
-from drivetrain.runner._train_loops import TrainLoop
+import sys, time
+from drivetrain.runner import Runner
+from drivetrain.runner.hooks import Hook
 
-step = TrainLoop._step
+class UntilFirst(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.rank == 0:
+            print("FIRST", time.time(), flush=True)
+        raise SystemExit
 
-def first(self, *args):
-    step(self, *args)
-    if self._runner.rank == 0:
-        print("FIRST", time.time(), flush=True)
-    self.stop_training = True
-    raise SystemExit
+register_hooks = Runner.register_hooks
 
-TrainLoop._step = first
+def with_ours(self, *args, **kwargs):
+    register_hooks(self, *args, **kwargs)
+    self.register_hook(UntilFirst(), priority="LOWEST")
+
+Runner.register_hooks = with_ours
 sys.argv = ["drivetrain", "train", "examples/digits/config.py", "--work-dir", sys.argv[1]]
 
 from drivetrain.cli import main
