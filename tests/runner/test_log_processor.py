@@ -45,6 +45,15 @@ def test_lines_of_iterations_have_their_documented_shape(make_runner, capsys) ->
     assert out[-1].startswith("Iter(val) [5/5]  acc: ")
 
 
+def test_the_digits_of_a_line_are_as_many_as_asked_for(make_runner) -> None:
+    runner = make_runner(log_processor={"num_digits": 2})
+    runner.train()
+    log = next(Path(runner.work_dir).rglob("*.log")).read_text()
+    line = next(line for line in log.splitlines() if "Epoch(train)" in line)
+    figures = re.findall(r"(\w+): (\d+\.\d\d(?:e-\d\d)?)(?= |$)", line)
+    assert [name for name, _ in figures] == ["lr", "time", "data_time", "loss"]
+
+
 def test_losses_are_averaged_over_the_window_and_rates_are_not(make_runner) -> None:
     records = []
 

@@ -198,7 +198,7 @@ class LogProcessor:
         parts = []
         if mode == "train":
             rates = [name for name in names if is_rate(name)]
-            parts += [f"{name}: {record[name]:.4e}" for name in rates]
+            parts += [f"{name}: {record[name]:.{self.num_digits}e}" for name in rates]
             names = [name for name in names if name not in rates]
             self.last_made = record
         if eta_s is not None and eta_s < math.inf and "time" in record and "data_time" in record:
