@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from drivetrain.dist import MMDistributedDataParallel
 from drivetrain.model import BaseDataPreprocessor, BaseModel
-from drivetrain.optim import OptimWrapper
 from drivetrain.runner._hook_list import raise_with_hook
 
 if TYPE_CHECKING:
@@ -38,16 +37,6 @@ _PREDICTIONS = _as_written(BaseModel, "val_step", "test_step")
 _PREDICTIONS_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "val_step", "test_step")
 _LOSSES = _as_written(BaseModel, "parse_losses")
 _MOVING = _as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
-_UPDATE = _as_written(
-    OptimWrapper,
-    "optim_context",
-    "update_params",
-    "scale_loss",
-    "backward",
-    "should_update",
-    "step",
-    "zero_grad",
-)
 
 
 def _keeps(value: Any, methods: dict[str, Any]) -> bool:
@@ -108,8 +97,8 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
         and not model.detect_anomalous_params
     )
     plain_update = (
-        isinstance(optim_wrapper, OptimWrapper)
-        and _keeps(optim_wrapper, _UPDATE)
+        hasattr(optim_wrapper, "as_written")
+        and _keeps(optim_wrapper, optim_wrapper.as_written)
         and optim_wrapper.accumulative_counts == 1
     )
     if not (plain_update and (single or parallel)):

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from drivetrain.logging import FULL, MessageHub
-from drivetrain.optim import BaseOptimWrapper
 from drivetrain.registry import HOOKS
 from drivetrain.runner.hooks._hook import Batch, Hook
 
@@ -129,7 +128,8 @@ def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
     hub = runner.message_hub
     facts, columns = hub.facts_for("iter"), _Columns(hub)
     # Asking for the rates of all groups to take that of the first is most of the time here.
-    plain = type(runner.optim_wrapper).get_lr is BaseOptimWrapper.get_lr
+    written = getattr(runner.optim_wrapper, "as_written", {}).get("get_lr")
+    plain = type(runner.optim_wrapper).get_lr is written
 
     def announce(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
         facts["iter"] = position.iter
