@@ -460,3 +460,10 @@ def test_a_registered_statistic_finds_after_a_resume_what_it_reads(monkeypatch) 
 
     assert resumed.statistics("oldest", window_size=500) == 2500
     assert len(state["values"]) == 500
+
+
+def test_a_copy_answers_everything_that_the_original_does() -> None:
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    for other in (copy.deepcopy(buffer), pickle.loads(pickle.dumps(buffer))):
+        assert other.data[0].tolist() == [1.0, 2.0]
+        assert other.statistics("mean", 1) == 2.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import re
 import threading
@@ -155,7 +157,6 @@ def test_a_forked_process_that_logs_does_not_write_it_a_second_time(make_runner)
 
 
 def test_a_message_that_somebody_elses_handler_sees_does_not_wait(make_runner) -> None:
-    import logging
 
     class Listener(logging.Handler):
         def __init__(self) -> None:
@@ -171,3 +172,60 @@ def test_a_message_that_somebody_elses_handler_sees_does_not_wait(make_runner) -
     runner.logger.addHandler(listener)
     runner.train()
     assert seen == [4]
+
+
+def test_two_hooks_that_log_keep_the_order_of_their_lines_and_lose_none(
+    make_runner, tmp_path
+) -> None:
+    found = []
+    for name, processor in (("waiting", None), ("at_once", AtOnce())):
+        second = {"type": "LoggerHook", "interval": 2}
+        runner = make_runner(
+            default_hooks=EACH,
+            custom_hooks=[second],
+            log_processor=processor,
+            work_dir=str(tmp_path / name),
+        )
+        runner.train()
+        found.append(train_lines(runner))
+    assert found[0] == found[1]
+    assert len(found[0]) == 14
+
+
+def test_what_waits_stands_before_what_another_run_of_the_process_says(
+    make_runner, tmp_path, capsys
+) -> None:
+    def run_another(runner) -> None:
+        make_runner(default_hooks=EACH, work_dir=str(tmp_path / "another")).train()
+
+    make_runner(default_hooks=EACH, custom_hooks=[Do(3, run_another)]).train()
+    lines = [
+        line.split(" - ")[3] for line in capsys.readouterr().out.splitlines() if "(train)" in line
+    ]
+    places = [re.search(r"\[(\d)\]\[(\d)/", line).groups() for line in lines]
+    assert places[:4] == [("1", "1"), ("1", "2"), ("1", "3"), ("1", "1")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda logger: logger.setLevel("WARNING"),
+        lambda logger: logger.addFilter(lambda record: False),
+        lambda logger: logger.close(),
+    ],
+    ids=["level", "filter", "closed"],
+)
+def test_a_logger_that_becomes_silent_has_written_what_waited(make_runner, change) -> None:
+    runner = make_runner(
+        default_hooks=EACH, custom_hooks=[Do(3, lambda runner: change(runner.logger))]
+    )
+    file = runner.logger.log_file
+    runner.train()
+    assert Path(file).read_text().count("Epoch(train)") == 3
+
+
+def test_a_new_handler_hears_nothing_of_what_was_logged_before(make_runner) -> None:
+    stream = io.StringIO()
+    add = Do(3, lambda runner: runner.logger.addHandler(logging.StreamHandler(stream)))
+    make_runner(default_hooks=EACH, custom_hooks=[add]).train()
+    assert stream.getvalue().startswith("Epoch(train) [1][4/")

@@ -18,7 +18,7 @@ from drivetrain.logging._errors import (
     UnknownScalarError,
     UnknownStatisticError,
 )
-from drivetrain.logging._held_back import HeldBack
+from drivetrain.logging._held_back import hold_back, release
 from drivetrain.logging._history_buffer import HistoryBuffer
 from drivetrain.logging._inbox import FULL
 from drivetrain.logging._logger import MMLogger, print_log
@@ -39,7 +39,6 @@ from drivetrain.logging._track import (
 __all__ = [
     "FULL",
     "ConsoleHandler",
-    "HeldBack",
     "HistoryBuffer",
     "LineFormatter",
     "LogFileError",
@@ -64,9 +63,11 @@ __all__ = [
     "UnknownStatisticError",
     "__version__",
     "check_time",
+    "hold_back",
     "init_pool",
     "print_log",
     "process_rank",
+    "release",
     "track_iter_progress",
     "track_parallel_progress",
     "track_progress",

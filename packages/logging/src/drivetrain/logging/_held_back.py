@@ -5,27 +5,43 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from threading import get_ident
+from typing import NamedTuple
 
 
-class HeldBack:
-    """Writes what somebody holds back, once, before anything else is written.
+class _Held(NamedTuple):
+    """What is held back.
 
-    Only the thread that holds it back writes it: another one would do so in the middle of
-    something, and a forked process would write it a second time.
-
-    Args:
-        write: What to call.
+    Attributes:
+        write: Writes it.
+        owner: The process and the thread that may do so. Another thread would write in the middle
+            of something, and a forked process would write it a second time.
     """
 
-    def __init__(self, write: Callable[[], None]) -> None:
-        self._write: Callable[[], None] | None = write
-        self._owner = (os.getpid(), get_ident())
+    write: Callable[[], None]
+    owner: tuple[int, int]
 
-    def release(self) -> bool:
-        """Have it written; returns whether it is, now or earlier."""
-        if self._owner != (os.getpid(), get_ident()):
-            return False
-        write, self._write = self._write, None
-        if write is not None:
-            write()
-        return True
+
+#: Of all loggers and trackers: they share a console, and what was said first stands first.
+waiting: list[_Held] = []
+
+
+def hold_back(write: Callable[[], None]) -> None:
+    """Have ``write`` called once before this thread logs or records anything else.
+
+    It is called at the latest by :func:`release`. What this thread held back before is written now.
+
+    Args:
+        write: Writes what is held back, by ``MMLogger.info_lines`` and ``Visualizer.add_scalars``.
+    """
+    release()
+    waiting.append(_Held(write, (os.getpid(), get_ident())))
+
+
+def release() -> None:
+    """Have what this thread holds back written now."""
+    if not waiting:
+        return
+    me = (os.getpid(), get_ident())
+    while (held := next((one for one in waiting if one.owner == me), None)) is not None:
+        waiting.remove(held)  # first: what it writes comes by here
+        held.write()

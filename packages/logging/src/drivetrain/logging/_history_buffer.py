@@ -444,6 +444,7 @@ class HistoryBuffer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._max_length = state["max_length"]
         self._widest, self._asked_at = state["asked"]
+        self._is_within_window = False
         self._restart(state["before"], state["values"], state["counts"])
         self._dropped = state["dropped"]
 

@@ -6,13 +6,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from logging import Logger, LogRecord
 from typing import Any, Literal
 
 from drivetrain.logging._console import ConsoleHandler, LineFileHandler, takes_lines
 from drivetrain.logging._errors import LogFileError, LoggerTypeError, UnknownLoggerError
-from drivetrain.logging._held_back import HeldBack
+from drivetrain.logging._held_back import release, waiting
 from drivetrain.logging._process import local_rank, process_rank, world_size
 from drivetrain.registry import ManagerMixin
 
@@ -59,7 +59,6 @@ class MMLogger(Logger, ManagerMixin):
         level = log_level.upper() if isinstance(log_level, str) else log_level
         self.setLevel(level)
         self._log_file: str | None = None
-        self._held_back: HeldBack | None = None
         is_first = process_rank() == 0
         # Handlers let everything pass, so that setLevel moves them along; other ranks' do not.
         self.addHandler(ConsoleHandler(logging.NOTSET if is_first else logging.ERROR))
@@ -98,8 +97,8 @@ class MMLogger(Logger, ManagerMixin):
         A training does so every few iterations, and such a line shows neither caller nor thread: so
         the log record that knows them is made only where somebody else may look at it.
         """
-        if self._held_back is not None:
-            self.release()
+        if waiting:
+            release()
         if args or kwargs or self.filters or not self.takes_lines:
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this method is not the caller
             super().info(msg, *args, **kwargs)
@@ -136,31 +135,34 @@ class MMLogger(Logger, ManagerMixin):
                 self.makeRecord(self.name, logging.INFO, __file__, 0, text, (), None)
             )
 
-    def hold_back(self, write: Callable[[], None]) -> None:
-        """Have ``write`` called before the next message of this thread, or by :meth:`release`.
-
-        Args:
-            write: Logs, by :meth:`info_lines`, what is held back.
-        """
-        self._held_back = HeldBack(write)
-
-    def release(self) -> None:
-        """Have what is held back written now."""
-        if self._held_back is not None and self._held_back.release():
-            self._held_back = None
-
     def callHandlers(self, record: LogRecord) -> None:
         """Pass a record to the handlers of this logger; without any, it goes nowhere."""
-        self.release()
+        release()
         for handler in self.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
 
     def setLevel(self, level: int | str) -> None:
         """Set the lowest level that is logged, by number or name."""
+        release()  # what waits was logged before
         super().setLevel(level)
         # The base class clears the caches of the loggers in the hierarchy; typeshed hides them.
         self._cache.clear()  # pyrefly: ignore[missing-attribute]
+
+    def addHandler(self, hdlr: logging.Handler) -> None:
+        """Add a handler, for what is logged from now on."""
+        release()
+        super().addHandler(hdlr)
+
+    def removeHandler(self, hdlr: logging.Handler) -> None:
+        """Remove a handler; what was logged until now is written."""
+        release()
+        super().removeHandler(hdlr)
+
+    def addFilter(self, filter: Any) -> None:
+        """Add a filter, for what is logged from now on."""
+        release()
+        super().addFilter(filter)
 
     def close(self) -> None:
         """Close the log file, and stop logging."""

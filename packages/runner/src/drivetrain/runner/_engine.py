@@ -21,6 +21,7 @@ from drivetrain.config import Config
 from drivetrain.dist import check_same_settings, is_main_process
 from drivetrain.dist.strategy import BaseStrategy
 from drivetrain.evaluator import Evaluator
+from drivetrain.logging import release
 from drivetrain.registry import DefaultScope, building
 from drivetrain.runner._arguments import (
     arguments_in,
@@ -215,7 +216,7 @@ class Engine(RunParts):
             TypeError: If a hook does not take the arguments; names the hook.
         """
         if fn_name not in OF_ITERATIONS:
-            self.logger.release()  # the run pauses: log lines wait for the next ones no longer
+            release()  # the run pauses: log lines wait for the next ones no longer
         for method in self._hook_list.at[fn_name]:
             try:
                 method(self, **kwargs)
@@ -256,7 +257,7 @@ class Engine(RunParts):
         try:
             model = loop.run()
         except BaseException:
-            self.logger.release()
+            release()
             self._close_hooks()
             raise
         finally:
@@ -299,7 +300,7 @@ class Engine(RunParts):
         try:
             metrics = loop.run()
         finally:
-            self.logger.release()
+            release()
         self.call_hook("after_run")
         return metrics
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from drivetrain.logging import HeldBack, print_log, process_rank
+from drivetrain.logging import print_log, process_rank, release
 from drivetrain.registry import VISBACKENDS
 from drivetrain.visualization._backend import BaseVisBackend
 from drivetrain.visualization._errors import (
@@ -33,7 +33,6 @@ class Trackers:
         self.by_name = dict(backends)
         self._working = dict(backends)
         self._said: set[str] = set()
-        self.held_back: HeldBack | None = None
 
     @cached_property
     def _is_first_process(self) -> bool:
@@ -44,8 +43,7 @@ class Trackers:
         """Call a method of every tracker that works, in the first process of a run."""
         if not self._is_first_process:
             return
-        if self.held_back is not None and self.held_back.release():
-            self.held_back = None
+        release()
         for name, backend in list(self._working.items()):
             try:
                 getattr(backend, method)(*args, **kwargs)
@@ -64,6 +62,7 @@ class Trackers:
             print_log(text, logger="current", level=logging.WARNING)
 
     def __getitem__(self, name: str) -> BaseVisBackend:
+        release()  # who asks for a tracker may record by it
         if name not in self.by_name:
             raise UnknownBackendError(
                 f"the visualizer has no backend {name!r}.\n"

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from drivetrain.logging import HeldBack
 from drivetrain.registry import VISUALIZERS, ManagerMixin
 from drivetrain.visualization._backend import BaseVisBackend, ConfigLike
 from drivetrain.visualization._drawing import Drawing
@@ -142,14 +141,6 @@ class Visualizer(Drawing, ManagerMixin):
             **kwargs: For the trackers.
         """
         self._trackers.call("add_scalars", scalar_dict, step, file_path, **kwargs)
-
-    def hold_back(self, write: Callable[[], None]) -> None:
-        """Have ``write`` called before the next thing that this thread records.
-
-        Args:
-            write: Records what somebody holds back.
-        """
-        self._trackers.held_back = HeldBack(write)
 
     def add_datasample(
         self,

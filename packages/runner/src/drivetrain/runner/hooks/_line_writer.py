@@ -9,7 +9,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.logging import MMLogger
+from drivetrain.logging import MMLogger, hold_back, release
 from drivetrain.runner._log_processor import LogProcessor, Mode, Moment, Record
 from drivetrain.visualization import Visualizer
 
@@ -96,13 +96,13 @@ class LineWriter:
         runner = self._runner
         if _is_plain(runner):
             self.is_holding = True
-            runner.logger.hold_back(self.flush)
-            runner.visualizer.hold_back(self.flush)
+            hold_back(self.flush)
         return self.is_holding
 
     def flush(self) -> None:
         """Write what waits."""
         self.is_holding = False
+        release()  # what another one holds back was logged before
         self._runner.message_hub.settle()  # makes the lines whose turn has not come yet
         if not self._lines:
             return
