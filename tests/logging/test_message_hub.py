@@ -264,3 +264,31 @@ def test_a_state_that_is_loaded_comes_after_what_was_told_before(hub):
     hub.update_scalar("train/loss", 2.0)
     hub.load_state_dict(state)
     assert hub.get_scalar("train/loss").data[0].tolist() == [1]
+
+
+def test_a_scalar_that_comes_later_is_unknown_to_what_was_to_be_called_before() -> None:
+    hub = MessageHub("late")
+    seen: list[list[str]] = []
+    hub.update_scalar("train/loss", 1.0)
+    hub.call_in_order(lambda: seen.append(list(hub.log_scalars)))
+    hub.update_scalar("train/loss_aux", 2.0)
+    hub.column_for("train/nothing_yet")
+    assert list(hub.log_scalars) == ["train/loss", "train/loss_aux"]
+    assert seen == [["train/loss"]]
+
+
+def test_a_value_that_is_refused_leaves_no_empty_history() -> None:
+    hub = MessageHub("refuses")
+    with pytest.raises(ScalarTypeError):
+        hub.update_scalar("train/text", "no number")
+    assert not hub.log_scalars
+
+
+def test_flags_of_a_loaded_state_hold_for_scalars_that_were_logged_before() -> None:
+    other = MessageHub("other")
+    other.update_scalar("train/loss", 1.0)
+    hub = MessageHub("mine")
+    hub.update_scalar("train/loss", 1.0, resumed=False)
+    hub.load_state_dict(other.state_dict())
+    with pytest.raises(ResumeFlagError):
+        hub.update_scalar("train/loss", 1.0, resumed=False)

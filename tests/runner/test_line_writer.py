@@ -229,3 +229,12 @@ def test_a_new_handler_hears_nothing_of_what_was_logged_before(make_runner) -> N
     add = Do(3, lambda runner: runner.logger.addHandler(logging.StreamHandler(stream)))
     make_runner(default_hooks=EACH, custom_hooks=[add]).train()
     assert stream.getvalue().startswith("Epoch(train) [1][4/")
+
+
+def test_a_loss_that_comes_later_is_in_no_line_before(make_runner) -> None:
+    def add(runner) -> None:
+        runner.message_hub.update_scalar("train/late", 1.0)
+
+    runner = make_runner(default_hooks=EACH, custom_hooks=[Do(3, add)])
+    runner.train()
+    assert ["late" in line for line in train_lines(runner)] == [False] * 3 + [True] * 7

@@ -62,7 +62,7 @@ class MessageHub(ManagerMixin):
         self._log_scalars: OrderedDict[str, HistoryBuffer] = OrderedDict()
         self._inbox = Inbox(self._deliver)  # numbers that are not in their histories yet
         self._columns: dict[str, array[float]] = {}
-        self._opened: dict[str, bool] = {}  # scalars that have a history, and whether they resume
+        self._opened: dict[str, bool] = {}  # scalars that have a column, and whether they resume
         self._runtime_info: OrderedDict[str, Any] = OrderedDict(runtime_info or {})
         self._resumed_keys: OrderedDict[str, bool] = OrderedDict(resumed_keys or {})
         self._reported: set[str] = set()  # facts of which we said that no state can hold them
@@ -101,7 +101,9 @@ class MessageHub(ManagerMixin):
         number = value if type(value) is float else number_here(value)
         if number is None or type(count) is not int or count != 1:
             self._inbox.empty()
-            self._open(key, resumed).update(value, count)
+            history = self._history(key)
+            history.update(value, count)
+            self._adopt(key, history)
             return
         column = self._columns[key]
         column.append(number)
@@ -289,22 +291,26 @@ class MessageHub(ManagerMixin):
         for key, value in state_dict["runtime_info"].items():
             self._runtime_info[key] = copied(value)
         self._resumed_keys.update(state_dict["resumed_keys"])
+        self._opened.clear()
 
     def _deliver(self, key: str, numbers: array[float]) -> None:
-        history = self._log_scalars.get(key)
-        if history is None:  # somebody removed it
-            history = HistoryBuffer()
-            self._adopt(key, history)
+        history = self._history(key)
         history.extend(numbers)
+        self._adopt(key, history)
 
-    def _open(self, key: str, resumed: bool) -> HistoryBuffer:
-        self._set_resumed(key, resumed)
+    def _history(self, key: str) -> HistoryBuffer:
+        """The history of a scalar, also one that somebody put there, or else a new one.
+
+        It becomes one of the hub once it holds a number: a log line that waits tells of a moment at
+        which there was none.
+        """
         history = self._log_scalars.get(key)
-        if history is None:
-            history = HistoryBuffer()
-        self._adopt(key, history)  # also one that somebody put there
+        return HistoryBuffer() if history is None else history
+
+    def _open(self, key: str, resumed: bool) -> None:
+        self._set_resumed(key, resumed)
+        self._columns[key] = self._inbox.column(key)
         self._opened[key] = resumed
-        return history
 
     def _adopt(self, key: str, history: HistoryBuffer) -> None:
         history._siblings = self._log_scalars
