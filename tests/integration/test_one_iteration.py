@@ -6,16 +6,24 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from drivetrain.logging import MessageHub
 from drivetrain.model import BaseModel
-from drivetrain.optim import LossError, NonFiniteLossError, OptimWrapper
-from drivetrain.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from drivetrain.runner.hooks import Hook
+from drivetrain.optim import LossError, NonFiniteLossError, OptimWrapper, OptimWrapperDict
+from drivetrain.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
+from drivetrain.runner.hooks import (
+    Hook,
+    IterTimerHook,
+    LoggerHook,
+    ParamSchedulerHook,
+    RuntimeInfoHook,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "one-iteration.md"
 EPOCHS = {"by_epoch": True, "max_epochs": 2}
@@ -252,3 +260,78 @@ def make_first_loss(factor: float) -> float:
     x = torch.arange(10.0)[:, None] / 10
     with torch.no_grad():
         return Line()(factor * x[:3], factor * (2 * x + 1)[:3])["loss"].item()
+
+
+def counting(owner: Any, name: str) -> tuple[Any, list[str]]:
+    """A patch of a method that notes its calls."""
+    method, calls = getattr(owner, name), []
+
+    def call(self, *args, **kwargs):
+        calls.append(name)
+        return method(self, *args, **kwargs)
+
+    return patch.object(owner, name, call), calls
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (RuntimeInfoHook, "before_train_iter"),
+        (RuntimeInfoHook, "after_train_iter"),
+        (IterTimerHook, "after_train_iter"),
+        (LoggerHook, "after_train_iter"),
+        (ParamSchedulerHook, "after_train_iter"),
+        (EpochBasedTrainLoop, "run_iter"),
+        (LogProcessor, "get_log_after_iter"),
+    ],
+)
+def test_a_method_that_is_replaced_on_its_class_is_called(tmp_path, owner, name) -> None:
+    runner, _ = make(tmp_path, default_hooks={"logger": {"type": "LoggerHook", "interval": 1}})
+    replaced, calls = counting(owner, name)
+    with replaced:
+        runner.train()
+    assert len(calls) == 8
+
+
+@pytest.mark.parametrize("owner", ["class", "object"])
+def test_a_message_hub_that_is_listened_to_is_told_every_number(tmp_path, owner) -> None:
+    runner, _ = make(tmp_path)
+    if owner == "class":
+        replaced, calls = counting(MessageHub, "update_scalar")
+    else:
+        told = Mock(wraps=runner.message_hub.update_scalar)
+        replaced, calls = patch.object(runner.message_hub, "update_scalar", told), []
+    with replaced:
+        runner.train()
+    assert (len(calls) or told.call_count) == 8 * len(("lr", "loss", "time", "data_time"))
+
+
+def test_parts_that_are_replaced_in_the_middle_of_an_epoch_are_used_from_then_on(tmp_path) -> None:
+    class Loud(LogProcessor):
+        def get_log_after_iter(self, runner, batch_idx, mode):
+            record, line = super().get_log_after_iter(runner, batch_idx, mode)
+            return record, f"loud {line}"
+
+    class Replace(Hook):
+        priority = "LOWEST"
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 1:
+                runner.message_hub = MessageHub.get_instance("another")
+            if runner.iter == 2:
+                runner.log_processor = Loud()
+            if runner.iter == 3:
+                optimizer = torch.optim.SGD(runner.model.parameters(), lr=0.5)
+                runner.optim_wrapper = OptimWrapperDict(one=OptimWrapper(optimizer))
+                runner.model.train_step = lambda data, optim_wrapper: {}
+
+    runner, _ = make(tmp_path, default_hooks={"logger": {"type": "LoggerHook", "interval": 1}})
+    first = runner.message_hub
+    runner.register_hook(Replace())
+    runner.train()
+    assert len(first.get_scalar("train/lr").data[0]) == 2
+    assert len(runner.message_hub.get_scalar("train/lr").data[0]) == 2
+    assert runner.message_hub.get_scalar("train/one.lr").data[0].tolist() == [0.5] * 4
+    text = Path(runner.logger.log_file).read_text()
+    assert text.count("Epoch(train)") == 8
+    assert text.count("loud Epoch(train)") == 5

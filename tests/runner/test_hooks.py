@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import MagicMock, Mock
+
 import pytest
+import torch
 
 from drivetrain.registry import HOOKS
 from drivetrain.runner import Priority, get_priority
 from drivetrain.runner._hook_list import HookList
-from drivetrain.runner.hooks import Hook, IterTimerHook, LoggerHook
+from drivetrain.runner.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 
 NAMES = [
     "RuntimeInfoHook",
@@ -206,3 +210,30 @@ def test_a_type_error_in_a_method_of_every_point_names_the_hook(make_runner) -> 
 
     with pytest.raises(TypeError, match=r"^Everywhere\.before_train_epoch: "):
         make_runner(custom_hooks=[Everywhere()]).train()
+
+
+@pytest.mark.parametrize("kind", [Mock, MagicMock])
+def test_hooks_tell_a_hub_that_is_none_of_ours_by_its_own_methods(kind) -> None:
+    runner = kind(iter=3, max_iters=10, max_epochs=1)
+    timer, info = IterTimerHook(), RuntimeInfoHook()
+    timer.before_train_iter(runner, batch_idx=0)
+    timer.after_train_iter(runner, batch_idx=0)
+    info.after_train_iter(runner, batch_idx=0, outputs={"loss": torch.tensor(0.5)})
+    calls = [call.args for call in runner.message_hub.update_scalar.call_args_list]
+    assert [name for name, _ in calls] == ["train/data_time", "train/time", "train/loss"]
+    assert calls[-1] == ("train/loss", 0.5)
+    assert runner.message_hub.update_info.call_args.args[0] == "eta"
+
+
+def test_the_interval_of_log_lines_can_be_changed_during_a_run(make_runner) -> None:
+    class Rarer(Hook):
+        def before_train_epoch(self, runner):
+            (hook,) = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+            hook.interval = 1 if runner.epoch == 0 else 5
+
+    runner = make_runner(
+        default_hooks={"logger": {"type": "LoggerHook", "interval": 1}}, custom_hooks=[Rarer()]
+    )
+    runner.train()
+    text = Path(runner.logger.log_file).read_text()
+    assert [text.count(f"Epoch(train) [{epoch}]") for epoch in (1, 2)] == [5, 1]

@@ -48,6 +48,9 @@ from drivetrain.visualization import Visualizer
 
 Node = dict[str, Any]
 
+#: What hooks hold on to from one iteration to the next, see ``Hook.bound_at``.
+_LOOKED_UP_ONCE = frozenset(("message_hub", "log_processor", "_train_loop"))
+
 
 class Engine(RunParts):
     """Holds the pieces of a run and lets them work; what its arguments mean stands at ``Runner``.
@@ -222,6 +225,12 @@ class Engine(RunParts):
                 method(self, **kwargs)
             except Exception as err:
                 raise_with_hook(err, method, fn_name, self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LOOKED_UP_ONCE and "_hook_list" in vars(self):
+            release()
+            self._hook_list.at.clear()  # hooks look again
+        super().__setattr__(name, value)
 
     own_call_hook = call_hook  # by which a loop sees whether a runner has one of its own
 

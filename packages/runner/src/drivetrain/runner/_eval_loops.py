@@ -12,6 +12,7 @@ from drivetrain.dataset import batch_extent
 from drivetrain.dist import all_reduce_dict, autocast
 from drivetrain.evaluator import Evaluator
 from drivetrain.registry import LOOPS
+from drivetrain.runner._as_written import as_written, keeps
 from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._quick_step import calls_hooks_as_written, quick_evaluation
 from drivetrain.structures import BaseDataElement
@@ -90,9 +91,7 @@ class EvalLoop(BaseLoop):
 
     def _quick(self) -> Callable[[int, Any], None] | None:
         """:meth:`run_iter` as one function; None where somebody steps in, or it does not suit."""
-        methods = ("run_iter", "_predict", "_take_losses")
-        untouched = all(getattr(type(self), name) is getattr(EvalLoop, name) for name in methods)
-        if not untouched or vars(self).keys() & {*methods} or self.fp16 or self._distributed:
+        if not keeps(self, _STEP) or self.fp16 or self._distributed:
             return None
         return quick_evaluation(self) if calls_hooks_as_written(self._runner) else None
 
@@ -135,6 +134,9 @@ class EvalLoop(BaseLoop):
             return {}
         total = torch.stack([value for name, value in means.items() if "loss" in name]).sum()
         return {name: float(value) for name, value in {**means, "loss": total}.items()}
+
+
+_STEP = as_written(EvalLoop, "run_iter", "_predict", "_take_losses")
 
 
 def _sum_and_count(values: list[torch.Tensor]) -> torch.Tensor:

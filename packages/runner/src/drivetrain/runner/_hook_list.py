@@ -41,10 +41,10 @@ def raise_with_hook(
 
 
 def _bound_at(hook: Hook, point: str, runner: Any) -> Callable[..., None] | None:
-    """What ``hook.bound_at`` says, unless a subclass or an object has a method of its own."""
+    """What ``hook.bound_at`` says, unless a subclass, an object or a test has its own method."""
     speaker = next(cls for cls in type(hook).__mro__ if "bound_at" in vars(cls))
-    is_its_own = vars(speaker).get(point) is getattr(type(hook), point, None)
-    if not is_its_own or point in vars(hook):
+    written = speaker.methods_written.get(point)
+    if written is None or written is not getattr(type(hook), point) or point in vars(hook):
         return getattr(hook, point)
     method: Any = hook.bound_at(point, runner)
     if method is not None and not hasattr(method, "__self__"):

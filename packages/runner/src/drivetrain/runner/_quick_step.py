@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from drivetrain.dist import MMDistributedDataParallel
 from drivetrain.model import BaseDataPreprocessor, BaseModel
+from drivetrain.runner._as_written import as_written, keeps
 from drivetrain.runner._hook_list import raise_with_hook
 
 if TYPE_CHECKING:
@@ -27,22 +28,12 @@ if TYPE_CHECKING:
 TrainStep = Callable[[Any], dict[str, Tensor]]
 
 
-def _as_written(cls: type, *names: str) -> dict[str, Any]:
-    return {name: getattr(cls, name) for name in names}
-
-
-_STEP_OF_A_MODEL = _as_written(BaseModel, "train_step")
-_STEP_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "train_step")
-_PREDICTIONS = _as_written(BaseModel, "val_step", "test_step")
-_PREDICTIONS_OF_A_WRAPPER = _as_written(MMDistributedDataParallel, "val_step", "test_step")
-_LOSSES = _as_written(BaseModel, "parse_losses")
-_MOVING = _as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
-
-
-def _keeps(value: Any, methods: dict[str, Any]) -> bool:
-    """Whether ``value`` has these very methods, neither overridden nor replaced."""
-    kind, own = type(value), vars(value)
-    return all(getattr(kind, name, None) is m and name not in own for name, m in methods.items())
+_STEP_OF_A_MODEL = as_written(BaseModel, "train_step")
+_STEP_OF_A_WRAPPER = as_written(MMDistributedDataParallel, "train_step")
+_PREDICTIONS = as_written(BaseModel, "val_step", "test_step")
+_PREDICTIONS_OF_A_WRAPPER = as_written(MMDistributedDataParallel, "val_step", "test_step")
+_LOSSES = as_written(BaseModel, "parse_losses")
+_MOVING = as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
 
 
 def calls_hooks_as_written(runner: Engine) -> bool:
@@ -90,15 +81,15 @@ def quick_iteration(loop: TrainLoop) -> Callable[[int, Any], None]:
 
 def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
     """``model.train_step`` with this wrapper; as one function where nothing is the user's own."""
-    single = isinstance(model, BaseModel) and _keeps(model, _STEP_OF_A_MODEL)
+    single = isinstance(model, BaseModel) and keeps(model, _STEP_OF_A_MODEL)
     parallel = (
         isinstance(model, MMDistributedDataParallel)
-        and _keeps(model, _STEP_OF_A_WRAPPER)
+        and keeps(model, _STEP_OF_A_WRAPPER)
         and not model.detect_anomalous_params
     )
     plain_update = (
-        hasattr(optim_wrapper, "as_written")
-        and _keeps(optim_wrapper, optim_wrapper.as_written)
+        hasattr(type(optim_wrapper), "as_written")
+        and keeps(optim_wrapper, optim_wrapper.as_written)
         and optim_wrapper.accumulative_counts == 1
     )
     if not (plain_update and (single or parallel)):
@@ -108,7 +99,7 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
     preprocess, modules = inner.data_preprocessor, inner._modules
     # Moving or converting a model gives its preprocessor another device: then it is asked again.
     home = preprocess.device if _passes_cpu_tensors(preprocess) else None
-    plain_losses = _keeps(inner, _LOSSES)
+    plain_losses = keeps(inner, _LOSSES)
 
     def train_step(data: Any) -> dict[str, Tensor]:
         kind = type(data)
@@ -172,15 +163,20 @@ def quick_evaluation(loop: EvalLoop) -> Callable[[int, Any], None]:
     runner, mode = loop.runner, loop.mode
     methods_at = runner.hook_methods
     before_iter, after_iter = f"before_{mode}_iter", f"after_{mode}_iter"
-    predict = quick_prediction(runner.model, f"{mode}_step")
+    model: Any = None
+    predict: Any = None
     take_losses, process = loop._take_losses, loop.evaluator.process
 
     def iterate(batch_idx: int, data_batch: Any) -> None:
+        nonlocal model, predict
         for method in methods_at[before_iter]:
             try:
                 method(runner, batch_idx=batch_idx, data_batch=data_batch)
             except Exception as err:
                 raise_with_hook(err, method, before_iter, runner)
+        if runner.model is not model:
+            model = runner.model
+            predict = quick_prediction(model, f"{mode}_step")
         outputs = predict(data_batch)
         if type(outputs) is not Tensor:
             outputs = take_losses(outputs)
@@ -202,9 +198,9 @@ def quick_prediction(model: Any, step: str) -> Callable[[Any], Any]:
         step: Which of the two.
     """
     inner = model
-    if isinstance(model, MMDistributedDataParallel) and _keeps(model, _PREDICTIONS_OF_A_WRAPPER):
+    if isinstance(model, MMDistributedDataParallel) and keeps(model, _PREDICTIONS_OF_A_WRAPPER):
         inner = model.module
-    if not (isinstance(inner, BaseModel) and _keeps(inner, _PREDICTIONS)):
+    if not (isinstance(inner, BaseModel) and keeps(inner, _PREDICTIONS)):
         return getattr(model, step)
     forward, preprocess, modules = inner._run_forward, inner.data_preprocessor, inner._modules
     home = preprocess.device if _passes_cpu_tensors(preprocess) else None
@@ -232,7 +228,7 @@ def _passes_cpu_tensors(preprocessor: Any) -> bool:
     """Whether a data preprocessor would only move tensors, and leave those on the CPU there."""
     return (
         isinstance(preprocessor, BaseDataPreprocessor)
-        and _keeps(preprocessor, _MOVING)
+        and keeps(preprocessor, _MOVING)
         and not preprocessor._forward_hooks
         and not preprocessor._forward_pre_hooks
         and preprocessor.passes_cpu_tensors
@@ -241,6 +237,13 @@ def _passes_cpu_tensors(preprocessor: Any) -> bool:
 
 def _forward_of(model: nn.Module) -> Callable[..., Any]:
     def forward(data: Any, mode: str) -> Any:
-        return model(**data, mode=mode) if isinstance(data, dict) else model(*data, mode=mode)
+        if isinstance(data, dict):
+            return model(**data, mode=mode)
+        if isinstance(data, list | tuple):
+            return model(*data, mode=mode)
+        raise TypeError(
+            f"{type(model).__name__}: data_preprocessor must return a dict, list or tuple, got "
+            f"{type(data).__name__}."
+        )
 
     return forward

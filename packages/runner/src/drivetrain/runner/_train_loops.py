@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from drivetrain.dist import check_agreement
 from drivetrain.registry import LOOPS
+from drivetrain.runner._as_written import as_written, keeps
 from drivetrain.runner._base_loop import BaseLoop, batches_of
 from drivetrain.runner._errors import RunnerConfigError
 from drivetrain.runner._loader_position import open_epoch
@@ -115,18 +116,13 @@ class TrainLoop(BaseLoop):
         )
         self._iter += 1
 
-    def _quick(self, run_iter: Callable[..., None]) -> Callable[[int, Any], None] | None:
+    def _quick(self, methods: dict[str, Any]) -> Callable[[int, Any], None] | None:
         """:meth:`_step` as one function; None where a subclass or a runner steps in.
 
         Args:
-            run_iter: The method of this class, which a subclass may have overridden.
+            methods: Those of this class that it stands for.
         """
-        untouched = (
-            getattr(type(self), "run_iter", None) is run_iter
-            and type(self)._step is TrainLoop._step
-            and not vars(self).keys() & {"run_iter", "_step"}
-            and calls_hooks_as_written(self._runner)
-        )
+        untouched = keeps(self, methods) and calls_hooks_as_written(self._runner)
         return quick_iteration(self) if untouched else None
 
     def _validate_if_due(self, finished: int, last: int) -> None:
@@ -235,7 +231,7 @@ class EpochBasedTrainLoop(TrainLoop):
         first = self.progress.batch_in_epoch
         batches = open_epoch(self.dataloader, self.progress)
         runner.restore_random_state()
-        run_iter = self._quick(EpochBasedTrainLoop.run_iter) or self.run_iter
+        run_iter = self._quick(_STEP_OF_EPOCHS) or self.run_iter
         for idx, data_batch in enumerate(batches, first):
             run_iter(idx, data_batch)
             if self.stop_training:  # a checkpoint goes on with the rest of the epoch
@@ -333,7 +329,7 @@ class IterBasedTrainLoop(TrainLoop):
         runner.restore_random_state()
         if self._iter > 0 and not self._is_validated:
             self._validate_if_due(self._iter, self._max_iters)
-        quick = self._quick(IterBasedTrainLoop.run_iter)
+        quick = self._quick(_STEP_OF_ITERATIONS)
         while self._iter < self._max_iters and not self.stop_training:
             data_batch = next(self.dataloader_iterator)
             quick(self._iter, data_batch) if quick else self.run_iter(data_batch)
@@ -348,6 +344,10 @@ class IterBasedTrainLoop(TrainLoop):
 
     def _position(self) -> int:
         return self._iter
+
+
+_STEP_OF_EPOCHS = as_written(EpochBasedTrainLoop, "run_iter", "_step")
+_STEP_OF_ITERATIONS = as_written(IterBasedTrainLoop, "run_iter", "_step")
 
 
 def _whole_number(name: str, value: Any) -> int:

@@ -57,6 +57,12 @@ class Hook:
 
     priority: int | str | Priority = "NORMAL"
     stages: ClassVar[tuple[str, ...]] = tuple(STAGES)
+    #: Methods for points that the class itself has, as they are written in it.
+    methods_written: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.methods_written = {name: vars(cls)[name] for name in STAGES if name in vars(cls)}
 
     def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
         """What the engine calls at a point, in place of this class's method for it.

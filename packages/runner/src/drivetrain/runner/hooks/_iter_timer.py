@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.logging import FULL
 from drivetrain.registry import HOOKS
+from drivetrain.runner.hooks._columns import Columns, facts_for
 from drivetrain.runner.hooks._hook import Batch, Hook
 
 if TYPE_CHECKING:
@@ -90,16 +91,16 @@ class IterTimerHook(Hook):
         return super().bound_at(point, runner)
 
     def _arrival(self, runner: Engine, mode: str) -> Callable[..., None]:
-        append = runner.message_hub.column_for(f"{mode}/data_time").append
+        columns, name = Columns(runner.message_hub), f"{mode}/data_time"
 
         def arrive(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
-            append(perf_counter() - self._iter_end_s)
+            columns[name].append(perf_counter() - self._iter_end_s)
 
         return arrive
 
     def _end(self, runner: Engine) -> Callable[..., None]:
         hub = runner.message_hub
-        column, facts = hub.column_for("train/time"), hub.facts_for("eta")
+        columns, facts = Columns(hub), facts_for(hub, "eta")
 
         def end(
             runner: Engine,
@@ -113,6 +114,7 @@ class IterTimerHook(Hook):
             self._train_s = train_s = self._train_s + elapsed_s
             self._train_iters = train_iters = self._train_iters + 1
             self._iters_left = iters_left = self._iters_left - 1
+            column = columns["train/time"]
             column.append(elapsed_s)
             facts["eta"] = train_s / train_iters * iters_left
             if len(column) >= FULL:
@@ -122,7 +124,7 @@ class IterTimerHook(Hook):
 
     def _end_of_eval(self, runner: Engine, mode: str) -> Callable[..., None]:
         hub = runner.message_hub
-        column, facts = hub.column_for(f"{mode}/time"), hub.facts_for("eta")
+        columns, name, facts = Columns(hub), f"{mode}/time", facts_for(hub, "eta")
 
         def end(
             runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
@@ -131,6 +133,7 @@ class IterTimerHook(Hook):
             elapsed_s = now_s - self._iter_end_s
             self._iter_end_s = now_s
             self._eval_s = eval_s = self._eval_s + elapsed_s
+            column = columns[name]
             column.append(elapsed_s)
             done = batch_idx + 1
             facts["eta"] = eval_s / done * (self._eval_batches - done)

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.logging import MMLogger, hold_back, release
+from drivetrain.runner._as_written import as_written, keeps
 from drivetrain.runner._log_processor import LogProcessor, Mode, Moment, Record
 from drivetrain.visualization import Visualizer
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Seconds for which lines wait for each other at most: nobody reads more than five in a second.
 TOGETHER_S = 0.2
+
+_LINES = as_written(LogProcessor, "get_log_after_iter")
+_INFO = as_written(MMLogger, "info")
+_RECORDS = as_written(Visualizer, "add_scalars")
 
 
 class LineWriter:
@@ -64,7 +69,8 @@ class LineWriter:
         self._records_to = records_to or self._records_to
         log_processor = runner.log_processor
         is_shared = mode == "train" and runner.distributed
-        if type(log_processor) is not LogProcessor or log_processor.custom_cfg or is_shared:
+        is_plain = type(log_processor) is LogProcessor and keeps(log_processor, _LINES)
+        if not is_plain or log_processor.custom_cfg or is_shared:
             # Somebody's own figures may depend on anything, and all ranks take their means at one
             # and the same iteration: at once.
             return partial(self._write_at_once, mode, clock)
@@ -147,8 +153,9 @@ def _is_plain(runner: Engine) -> bool:
     logger, visualizer = runner.logger, runner.visualizer
     return (
         type(logger) is MMLogger
+        and keeps(logger, _INFO)
         and logger.takes_lines
         and not logger.filters
         and isinstance(visualizer, Visualizer)
-        and type(visualizer).add_scalars is Visualizer.add_scalars
+        and keeps(visualizer, _RECORDS)
     )

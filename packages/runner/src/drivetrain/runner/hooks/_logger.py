@@ -118,9 +118,9 @@ class LoggerHook(Hook):
         return super().bound_at(point, runner)
 
     def _after_train_iter(self, runner: Engine) -> Callable[..., None]:
-        samples, writer, interval = self._samples, self._writer, self.interval
+        samples, writer = self._samples, self._writer
         write = writer.bind(runner, "train", self._clock, self.json_log_path)
-        reminds, by_epoch = self.interval_exp_name > 0, runner.log_processor.by_epoch
+        by_epoch = runner.log_processor.by_epoch
 
         def after_train_iter(
             runner: Engine,
@@ -131,10 +131,10 @@ class LoggerHook(Hook):
             if samples.looks:
                 samples.add(data_batch)
             iteration = runner.iter + 1
-            if reminds and iteration % self.interval_exp_name == 0:
+            if self.interval_exp_name > 0 and iteration % self.interval_exp_name == 0:
                 runner.logger.info(f"Exp name: {runner.experiment_name}")
             count = batch_idx + 1 if by_epoch else iteration
-            if count % interval == 0 or (self._closes and self._ends(runner, batch_idx)):
+            if count % self.interval == 0 or (self._closes and self._ends(runner, batch_idx)):
                 write(batch_idx)
             elif writer.is_holding and perf_counter() >= writer.write_at_s:
                 writer.flush()
@@ -161,13 +161,13 @@ class LoggerHook(Hook):
         self._after_eval_iter(runner, "test")(runner, batch_idx)
 
     def _after_eval_iter(self, runner: Engine, mode: Literal["val", "test"]) -> Callable[..., None]:
-        writer, interval = self._writer, self.interval
+        writer = self._writer
         write = writer.bind(runner, mode)
 
         def after_eval_iter(
             runner: Engine, batch_idx: int, data_batch: Batch = None, outputs: Any = None
         ) -> None:
-            if (batch_idx + 1) % interval == 0:
+            if (batch_idx + 1) % self.interval == 0:
                 write(batch_idx)
             elif writer.is_holding and perf_counter() >= writer.write_at_s:
                 writer.flush()

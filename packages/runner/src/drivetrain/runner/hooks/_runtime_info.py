@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from drivetrain.logging import FULL, MessageHub
+from drivetrain.logging import FULL
 from drivetrain.registry import HOOKS
+from drivetrain.runner._as_written import keeps
+from drivetrain.runner.hooks._columns import Columns, facts_for
 from drivetrain.runner.hooks._hook import Batch, Hook
 
 if TYPE_CHECKING:
@@ -112,28 +114,20 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
-class _Columns(dict[str, Any]):
-    """By name of a training scalar, its column in a message hub; opened when first asked for."""
-
-    def __init__(self, hub: MessageHub) -> None:
-        super().__init__()
-        self._hub = hub
-
-    def __missing__(self, name: str) -> Any:
-        column = self[name] = self._hub.column_for(f"train/{name}")
-        return column
-
-
 def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
     hub = runner.message_hub
-    facts, columns = hub.facts_for("iter"), _Columns(hub)
-    # Asking for the rates of all groups to take that of the first is most of the time here.
-    written = getattr(runner.optim_wrapper, "as_written", {}).get("get_lr")
-    plain = type(runner.optim_wrapper).get_lr is written
+    facts, columns = facts_for(hub, "iter"), Columns(hub, "train/")
+    optim_wrapper: Any = None
+    plain = False
 
     def announce(runner: Engine, batch_idx: int, data_batch: Batch = None) -> None:
+        nonlocal optim_wrapper, plain
         facts["iter"] = position.iter
-        optim_wrapper = runner.optim_wrapper
+        if runner.optim_wrapper is not optim_wrapper:
+            optim_wrapper = runner.optim_wrapper
+            # Asking for the rates of all groups to take that of the first is most of the time here.
+            written = getattr(type(optim_wrapper), "as_written", {}).get("get_lr")
+            plain = written is not None and keeps(optim_wrapper, {"get_lr": written})
         if plain and optim_wrapper.base_param_settings is None:
             rate = optim_wrapper.optimizer.param_groups[0]["lr"]
             if type(rate) is float:
@@ -147,7 +141,7 @@ def _announcer(runner: Engine, position: Any) -> Callable[..., None]:
 
 def _reporter(runner: Engine) -> Callable[..., None]:
     hub = runner.message_hub
-    columns, tensor = _Columns(hub), torch.Tensor
+    columns, tensor = Columns(hub, "train/"), torch.Tensor
 
     def report(
         runner: Engine,
