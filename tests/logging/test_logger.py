@@ -243,3 +243,21 @@ def test_importing_the_package_loads_neither_torch_nor_numpy_nor_rich():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_a_file_that_somebody_closed_goes_on(tmp_path) -> None:
+    logger = MMLogger("closed", log_file=tmp_path / "run.log")
+    for text in ("before", "after"):
+        logger.info(text)
+        for handler in logger.handlers:
+            handler.close()  # as logging.shutdown() does at exit
+    assert [line.split(" - ")[-1] for line in (tmp_path / "run.log").read_text().splitlines()] == [
+        "before",
+        "after",
+    ]
+
+
+def test_what_is_held_back_is_written_at_exit() -> None:
+    program = "from drivetrain.logging import hold_back; hold_back(lambda: print('written'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "written\n"

@@ -73,6 +73,7 @@ class LineFileHandler(logging.FileHandler):
 
     def __init__(self, path: str, mode: str) -> None:
         super().__init__(path, mode, encoding="utf-8")
+        self.mode = "a"  # opened again after somebody closed it, as at exit, it goes on
         self.line_formatter = self.formatter = LineFormatter()
 
     def write_line(self, line: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
+from functools import cache
 from threading import get_ident
 from typing import NamedTuple
 
@@ -28,13 +30,21 @@ waiting: list[_Held] = []
 def hold_back(write: Callable[[], None]) -> None:
     """Have ``write`` called once before this thread logs or records anything else.
 
-    It is called at the latest by :func:`release`. What this thread held back before is written now.
+    It is called at the latest by :func:`release`, or at exit. What this thread held back before is
+    written now.
 
     Args:
         write: Writes what is held back, by ``MMLogger.info_lines`` and ``Visualizer.add_scalars``.
     """
     release()
+    _release_at_exit()
     waiting.append(_Held(write, (os.getpid(), get_ident())))
+
+
+@cache
+def _release_at_exit() -> None:
+    """See to it, once: who walks through a loop by hand may leave it anywhere."""
+    atexit.register(release)
 
 
 def release() -> None:
