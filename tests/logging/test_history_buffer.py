@@ -6,6 +6,8 @@ import copy
 import io
 import math
 import pickle
+import sys
+import threading
 import time
 
 import numpy as np
@@ -467,3 +469,23 @@ def test_a_copy_answers_everything_that_the_original_does() -> None:
     for other in (copy.deepcopy(buffer), pickle.loads(pickle.dumps(buffer))):
         assert other.data[0].tolist() == [1.0, 2.0]
         assert other.statistics("mean", 1) == 2.0
+
+
+def test_a_thread_that_reads_does_not_keep_another_one_from_appending() -> None:
+    buffer, is_over = HistoryBuffer(), threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            buffer.state_dict()
+
+    reader = threading.Thread(target=read)
+    before_s, _ = sys.getswitchinterval(), sys.setswitchinterval(1e-6)
+    reader.start()
+    try:
+        for number in range(20_000):
+            buffer.update(float(number))
+    finally:
+        is_over.set()
+        reader.join()
+        sys.setswitchinterval(before_s)
+    assert len(buffer) == 20_000

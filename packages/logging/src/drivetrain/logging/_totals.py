@@ -31,9 +31,10 @@ class Totals:
             return
         import numpy as np  # heavy: who only writes a log, or a line, does not pay for it
 
-        part = np.frombuffer(values)[start:stop]
+        # Of copies: while somebody looks at an array itself, another thread cannot append to it.
+        part = np.frombuffer(values[start:stop])
         self.weighted_sum = _add_in_order(self.weighted_sum, part)
-        self.count = _add_in_order(self.count, np.frombuffer(counts)[start:stop])
+        self.count = _add_in_order(self.count, np.frombuffer(counts[start:stop]))
         # numpy's, not Python's: a nan has to stay visible
         self.minimum = float(np.minimum(self.minimum, part.min()))
         self.maximum = float(np.maximum(self.maximum, part.max()))
