@@ -64,3 +64,31 @@ def test_records_count_every_sample(make_runner, loader, train_cfg, expected) ->
     runner.train()
     (file,) = Path(runner.log_dir).rglob("scalars.json")
     assert [json.loads(line)["samples"] for line in file.read_text().splitlines()] == expected
+
+
+def test_a_pass_that_ended_counts_once_where_training_goes_on_with_larger_batches(
+    make_runner, tmp_path
+) -> None:
+    each = {
+        "logger": {"type": "LoggerHook", "interval": 1},
+        "checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False},
+    }
+    common = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None}
+    before = make_runner(
+        train_dataloader=DataLoader(dataset(), batch_size=5),
+        train_cfg={"by_epoch": True, "max_epochs": 1},
+        default_hooks=each,
+        **common,
+    )
+    before.train()  # the checkpoint of its last iteration stands before the end of the epoch
+    runner = make_runner(
+        train_dataloader=DataLoader(dataset(), batch_size=8),
+        train_cfg=EPOCHS,
+        default_hooks=each,
+        work_dir=str(tmp_path / "resumed"),
+        resume=str(Path(before.work_dir) / "iter_5.pth"),
+        **common,
+    )
+    runner.train()
+    (file,) = Path(runner.log_dir).rglob("scalars.json")
+    assert [json.loads(line)["samples"] for line in file.read_text().splitlines()] == [31, 39, 46]

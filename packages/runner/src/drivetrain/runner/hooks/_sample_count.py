@@ -68,20 +68,24 @@ class SampleCount:
 
     def _samples_to_position(self) -> int:
         """Samples from the first pass to the position, were all passes like this one."""
-        batches = self._progress.batch_in_epoch
-        missing = self._missing if batches and batches == self._batches else 0
-        whole_passes = self._progress.epoch * (self._batches * self._size - self._missing)
-        return (whole_passes + batches * self._size - missing) * self._world_size
+        pass_size = self._batches * self._size - self._missing
+        samples = self._progress.batch_in_epoch * self._size
+        if self._batches:  # also of a training that goes on with fewer, larger batches
+            samples = min(samples, pass_size)
+        return (self._progress.epoch * pass_size + samples) * self._world_size
 
 
 def _shape_of_a_pass(loader: DataLoader) -> tuple[int, int, int] | None:
-    """Size of the batches, their number, and what the last one lacks; None if they may differ."""
+    """Size of the batches, their number, and what the last one lacks; None if they may differ.
+
+    The number is 0 where a pass has no end.
+    """
     sampler = loader.batch_sampler
     if type(sampler) is not BatchSampler or isinstance(loader.dataset, IterableDataset):
         return None
     order: Any = sampler.sampler
     if type(order) is InfiniteSampler:
-        return sampler.batch_size, len(loader), 0
+        return sampler.batch_size, 0, 0
     if type(order) not in _OF_KNOWN_LENGTH:
         return None
     batches = len(loader)
