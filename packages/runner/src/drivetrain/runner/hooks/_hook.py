@@ -67,9 +67,11 @@ class Hook:
     def bound_at(self, point: str, runner: Engine) -> Callable[..., None] | None:
         """What the engine calls at a point, in place of this class's method for it.
 
-        Asked once for each training, after ``before_train``. A hook that acts in each iteration can
-        return a function that has looked up what stays the same, and None where it has nothing to
-        do. It holds for the methods of the class that defines it, not for those of a subclass.
+        Asked once for each training, after ``before_train``, and again when a hook is registered or
+        the runner gets another message hub, log processor or training loop. A hook that acts in
+        each iteration can return a function that has looked up what stays the same, and None where
+        it has nothing to do. It holds for the methods of the class that defines it, not for those
+        of a subclass or what replaces them later.
 
         Args:
             point: A point at which this class has a method, such as ``after_train_iter``.
