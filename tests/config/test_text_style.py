@@ -98,6 +98,14 @@ def test_another_format_is_refused(write, name, what) -> None:
         Config.fromstring("a = 1", "toml")
 
 
+def test_a_folder_is_refused_with_the_configs_in_it(write, tmp_path) -> None:
+    write("configs/small.py", "a = 1")
+    write("configs/notes.md", "")
+
+    with pytest.raises(UnsupportedFormatError, match=r"this is a folder.\n  In it: small.py$"):
+        Config.fromfile("configs")
+
+
 def test_helpers_in_a_file_leave_no_trace(write) -> None:
     write(
         "c.py",

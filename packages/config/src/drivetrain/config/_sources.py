@@ -101,13 +101,22 @@ def format_of(path: str, *, asked_by: tuple[str, int | None] | None = None) -> F
     """
     extension = os.path.splitext(path)[1].lower()
     if extension not in _FORMATS:
+        if os.path.isdir(path):
+            found = f"and this is a folder{_configs_in(path)}"
+        else:
+            found = f"not {extension}" if extension else "and this name has no extension"
         raise UnsupportedFormatError(
-            f"{path}: a config is a .py, .json, .yaml or .yml file, "
-            + (f"not {extension}" if extension else "and this name has no extension"),
+            f"{path}: a config is a .py, .json, .yaml or .yml file, {found}",
             filename=asked_by[0] if asked_by else None,
             lineno=asked_by[1] if asked_by else None,
         )
     return _FORMATS[extension]
+
+
+def _configs_in(folder: str) -> str:
+    """Which files of a folder could have been meant, for an error."""
+    names = sorted(n for n in os.listdir(folder) if os.path.splitext(n)[1].lower() in _FORMATS)
+    return f".\n  In it: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" if names else ""
 
 
 def format_of_name(name: str) -> Format:
