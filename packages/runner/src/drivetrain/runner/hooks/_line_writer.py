@@ -68,21 +68,19 @@ class LineWriter:
         self._runner = runner
         self._records_to = records_to or self._records_to
         log_processor = runner.log_processor
-        is_shared = mode == "train" and runner.distributed
         is_plain = type(log_processor) is LogProcessor and keeps(log_processor, _LINES)
-        if not is_plain or log_processor.custom_cfg or is_shared:
-            # Somebody's own figures may depend on anything, and all ranks take their means at one
-            # and the same iteration: at once.
+        if not is_plain or log_processor.custom_cfg:
+            # Somebody's own figures may depend on anything: at once.
             return partial(self._write_at_once, mode, clock)
-        moment_of, call_in_order = (
-            log_processor.moments(runner, mode),
-            runner.message_hub.call_in_order,
-        )
-        make, now_s = self._make, time.time
+        moment_of, now_s = log_processor.moments(runner, mode), time.time
+        call_in_order = runner.message_hub.call_in_order
+        # All ranks take their means at one and the same iteration: then the line is made now.
+        is_shared = mode == "train" and runner.distributed
 
         def write(batch_idx: int) -> None:
             figures = None if clock is None else clock()
-            call_in_order(partial(make, moment_of(batch_idx), figures, now_s()))
+            make = partial(self._make, moment_of(batch_idx), figures, now_s(), is_shared)
+            make() if is_shared else call_in_order(make)
             if perf_counter() >= self.write_at_s or not (self.is_holding or self._hold()):
                 self.flush()
 
@@ -123,9 +121,11 @@ class LineWriter:
             self._record(record)
         self.write_at_s = perf_counter() + TOGETHER_S
 
-    def _make(self, moment: Moment, clock: dict[str, float] | None, now_s: float) -> None:
+    def _make(
+        self, moment: Moment, clock: dict[str, float] | None, now_s: float, over_ranks: bool
+    ) -> None:
         runner = self._runner
-        record, line = runner.log_processor.log_at(moment, runner)
+        record, line = runner.log_processor.log_at(moment, runner, over_ranks=over_ranks)
         self._lines.append((now_s, line))
         if moment.mode == "train":
             self._records.append({"mode": "train", **record, **(clock or {})})
