@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def write_run(tmp_path):
-    """Write records to ``<tmp_path>/work/<timestamp>/vis_data/scalars.json``; return the folder."""
+    """Write records where a run would, below the folder that is returned."""
     written = []
 
     def write(records, timestamp="20260131_102030"):

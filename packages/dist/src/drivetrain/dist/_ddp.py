@@ -81,12 +81,15 @@ class MMDistributedDataParallel(DistributedDataParallel):
         model: Any = self.module
         with optim_wrapper.optim_context(self):
             data = model.data_preprocessor(data, training=True)
-            losses = run_forward(self, data, mode="loss")
+            losses = self._run_forward(data, mode="loss")
         loss, log_vars = model.parse_losses(losses)
         if self.detect_anomalous_params:
             detect_anomalous_params(loss, model=self)
         optim_wrapper.update_params(loss)
         return log_vars
+
+    def _run_forward(self, data: Any, mode: str) -> Any:
+        return run_forward(self, data, mode)
 
     def val_step(self, data: Any) -> Any:
         """Predictions of the model inside, during validation."""

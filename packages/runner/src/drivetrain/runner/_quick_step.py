@@ -9,11 +9,11 @@ those are most of what an engine costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from drivetrain.dist import MMDistributedDataParallel
 from drivetrain.model import BaseDataPreprocessor, BaseModel
@@ -32,6 +32,7 @@ _STEP_OF_A_MODEL = as_written(BaseModel, "train_step")
 _STEP_OF_A_WRAPPER = as_written(MMDistributedDataParallel, "train_step")
 _PREDICTIONS = as_written(BaseModel, "val_step", "test_step")
 _PREDICTIONS_OF_A_WRAPPER = as_written(MMDistributedDataParallel, "val_step", "test_step")
+_BATCHES = (list, tuple, dict)
 _LOSSES = as_written(BaseModel, "parse_losses")
 _MOVING = as_written(BaseDataPreprocessor, "__call__", "forward", "cast_data")
 
@@ -95,27 +96,11 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
     if not (plain_update and (single or parallel)):
         return lambda data: model.train_step(data, optim_wrapper=optim_wrapper)
     inner: Any = model.module if parallel else model
-    forward = _forward_of(model) if parallel else inner._run_forward
-    preprocess, modules = inner.data_preprocessor, inner._modules
-    # Moving or converting a model gives its preprocessor another device: then it is asked again.
-    home = preprocess.device if _passes_cpu_tensors(preprocess) else None
+    forward, preprocess = model._run_forward, _preprocessing(inner, training=True)
     plain_losses = keeps(inner, _LOSSES)
 
     def train_step(data: Any) -> dict[str, Tensor]:
-        kind = type(data)
-        if (
-            home is not None
-            and home is preprocess._device
-            and modules["data_preprocessor"] is preprocess
-        ):
-            parts = data if kind is list or kind is tuple else _values(data, kind)
-            for part in parts:
-                if type(part) is not Tensor or not part.is_cpu:
-                    data = preprocess(data, True)
-                    break
-        else:
-            data = inner.data_preprocessor(data, True)
-        losses = forward(data, mode="loss")
+        losses = forward(preprocess(data), mode="loss")
         loss = losses.get("loss") if plain_losses and type(losses) is dict else None
         if type(loss) is Tensor and len(losses) == 1 and not loss.ndim:
             log_vars = {"loss": loss.detach()}
@@ -146,11 +131,6 @@ def quick_train_step(model: Any, optim_wrapper: Any) -> TrainStep:
         return log_vars
 
     return train_step
-
-
-def _values(data: Any, kind: type) -> Iterable[Any]:
-    """The parts of a batch; what is none counts as a part that has to be looked at."""
-    return data.values() if kind is dict else (None,)
 
 
 def quick_evaluation(loop: EvalLoop) -> Callable[[int, Any], None]:
@@ -202,26 +182,33 @@ def quick_prediction(model: Any, step: str) -> Callable[[Any], Any]:
         inner = model.module
     if not (isinstance(inner, BaseModel) and keeps(inner, _PREDICTIONS)):
         return getattr(model, step)
-    forward, preprocess, modules = inner._run_forward, inner.data_preprocessor, inner._modules
-    home = preprocess.device if _passes_cpu_tensors(preprocess) else None
+    forward, preprocess = inner._run_forward, _preprocessing(inner, training=False)
 
     def predict(data: Any) -> Any:
-        kind = type(data)
-        if (
-            home is not None
-            and home is preprocess._device
-            and modules["data_preprocessor"] is preprocess
-        ):
-            parts = data if kind is list or kind is tuple else _values(data, kind)
-            for part in parts:
-                if type(part) is not Tensor or not part.is_cpu:
-                    data = preprocess(data, False)
-                    break
-        else:
-            data = inner.data_preprocessor(data, False)
-        return forward(data, mode="predict")
+        return forward(preprocess(data), mode="predict")
 
     return predict
+
+
+def _preprocessing(model: Any, *, training: bool) -> Callable[[Any], Any]:
+    """``model.data_preprocessor``, not called for a batch of tensors that it would pass."""
+    preprocessor, modules = model.data_preprocessor, model._modules
+    # Moving or converting a model gives its preprocessor another device: then it is asked again.
+    home = preprocessor.device if _passes_cpu_tensors(preprocessor) else None
+
+    def preprocess(data: Any) -> Any:
+        if home is None or modules["data_preprocessor"] is not preprocessor:
+            return model.data_preprocessor(data, training)
+        kind = type(data)
+        if home is preprocessor._device and kind in _BATCHES:
+            for part in data.values() if kind is dict else data:
+                if type(part) is not Tensor or not part.is_cpu:
+                    break
+            else:
+                return data
+        return preprocessor(data, training)
+
+    return preprocess
 
 
 def _passes_cpu_tensors(preprocessor: Any) -> bool:
@@ -233,17 +220,3 @@ def _passes_cpu_tensors(preprocessor: Any) -> bool:
         and not preprocessor._forward_pre_hooks
         and preprocessor.passes_cpu_tensors
     )
-
-
-def _forward_of(model: nn.Module) -> Callable[..., Any]:
-    def forward(data: Any, mode: str) -> Any:
-        if isinstance(data, dict):
-            return model(**data, mode=mode)
-        if isinstance(data, list | tuple):
-            return model(*data, mode=mode)
-        raise TypeError(
-            f"{type(model).__name__}: data_preprocessor must return a dict, list or tuple, got "
-            f"{type(data).__name__}."
-        )
-
-    return forward

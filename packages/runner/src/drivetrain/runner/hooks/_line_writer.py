@@ -31,8 +31,8 @@ class LineWriter:
     A line is written at once if the last ones were written 0.2 s ago or more. Otherwise it waits
     until that is over, or until anything else is logged or recorded, or iterations pause (an epoch
     ends, a checkpoint is saved, an error ends the run). What it says, its time included, is what it
-    would have said at once. Making and writing several at a time takes a tenth of the time: each
-    piece of code has to be brought into the caches of the processor only once.
+    would have said at once. Making and writing several at a time costs less: each piece of code has
+    to be brought into the caches of the processor only once.
 
     Attributes:
         is_holding: Whether lines wait.
